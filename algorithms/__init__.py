@@ -1,0 +1,1 @@
+"""The algorithm library: one algorithm a file, grouped by family."""

@@ -1,0 +1,1 @@
+"""The dag engine: checks, stores, schedules and shows DAGs of operators."""

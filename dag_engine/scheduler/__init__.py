@@ -1,0 +1,1 @@
+"""The scheduler process: the single writer of task states."""

@@ -1,0 +1,1 @@
+"""Executors: back ends that run tasks, and what runs inside their workers."""

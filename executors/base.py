@@ -1,0 +1,468 @@
+"""The contract between the engines and whatever runs tasks.
+
+Everything that crosses a process boundary is declared here as plain data: the dag engine hands
+`Task`s to an operator engine, the operator engine hands them to an executor, and `Outcome`s come
+back the same way. The structs encode to JSON with `msgspec.json.encode` and are checked against
+their types when decoded.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+import msgspec
+
+INLINE_LIMIT_BYTES = 8 * 1024
+"""A report whose JSON is no longer than this travels inside the outcome instead of as a file."""
+
+FailureReason = Literal[
+    "error",
+    "invalid_input",
+    "invalid_output",
+    "timeout",
+    "out_of_memory",
+    "segfault",
+    "exited",
+    "killed",
+    "lost",
+    "quarantined",
+    "disk_full",
+]
+OutcomeKind = Literal["accepted", "started", "progress", "ended"]
+EndState = Literal["succeeded", "failed", "cancelled"]
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of every message: immutable, keyword-only, defaults left out of the JSON."""
+
+
+class Column(_Message, frozen=True, kw_only=True):
+    """One column of a table: its name and Arrow type, as text."""
+
+    name: str
+    type: str
+
+
+class ArtifactRef(_Message, frozen=True, kw_only=True):
+    """What an output port holds, by reference.
+
+    Parameters
+    ----------
+    type : str
+        `table`, `model`, `report` or `file`.
+    uri : str
+        Where it lies (an fsspec URL); empty where `inline` carries the value.
+    sha256 : str
+        Digest of the stored bytes (of the JSON bytes for an inline value).
+    size_bytes : int
+        Size of the stored bytes.
+    rows : int, optional
+        Row count of a table.
+    columns : list of Column
+        Schema of a table.
+    inline : Any
+        Value of a small report.
+    meta : dict
+        Facts that the type adds: a model keeps `fitted_on` (the reference of its training table,
+        as a dict), `columns`, `target` and `positive_class`.
+    """
+
+    type: str
+    uri: str = ""
+    sha256: str = ""
+    size_bytes: int = 0
+    rows: int | None = None
+    columns: list[Column] = []
+    inline: Any = None
+    meta: dict[str, Any] = {}
+
+
+class Resources(_Message, frozen=True, kw_only=True):
+    """What a task may use: CPU cores, memory in MiB (None = no limit) and GPUs."""
+
+    cpu: float = 1.0
+    memory_mb: int | None = None
+    gpu: float = 0.0
+
+
+class DatasetRef(_Message, frozen=True, kw_only=True):
+    """A pinned version of a registered dataset, as a worker needs it."""
+
+    id: str
+    version: int
+    uri: str
+    format: str = ""
+    sha256: str = ""
+    size_bytes: int = 0
+    options: dict[str, Any] = {}
+
+
+class Task(_Message, frozen=True, kw_only=True):
+    """One attempt at one operator of one run: everything that a worker needs to know.
+
+    Parameters
+    ----------
+    attempt_id : str
+        `<run id>.<task index>.<attempt number>`; executors derive their handle from it alone.
+    run_id, operator, index, attempt
+        The run, the operator's id in the DAG, its index in the plan, and the number of this try
+        (from 1).
+    algorithm : str
+        Name of the algorithm.
+    entry : str
+        `module:function`, or `/absolute/file.py:function`; loaded in the worker.
+    code_version : str
+        Declared version and digest of the algorithm's module.
+    executor : str
+        Name of the executor that is to run it.
+    params : dict
+        Parameters as the DAG gave them; the worker validates them with the algorithm's model.
+    inputs : list of list of ArtifactRef
+        For every input port, in port order, what its edges bring; an unconnected port is an empty
+        list.
+    n_outputs : int
+        Number of declared output ports.
+    seed : int
+        Seed drawn for this task; a repetition gets the same one.
+    timeout_s : float, optional
+        Seconds from the start after which the executor kills the attempt.
+    resources : Resources
+        Limits.
+    datasets : dict
+        Pinned dataset versions, by the id that a parameter names.
+    connections : dict
+        Settings of the named database connections that a parameter names.
+    folder : str
+        fsspec URL of the attempt's own folder in the artifact store (not made yet).
+    """
+
+    attempt_id: str
+    run_id: str
+    operator: str
+    index: int
+    attempt: int
+    algorithm: str
+    entry: str
+    code_version: str = ""
+    executor: str = "local"
+    params: dict[str, Any] = {}
+    inputs: list[list[ArtifactRef]] = []
+    n_outputs: int = 0
+    seed: int = 0
+    timeout_s: float | None = None
+    resources: Resources = Resources()
+    datasets: dict[str, DatasetRef] = {}
+    connections: dict[str, dict[str, Any]] = {}
+    folder: str = ""
+
+
+class Progress(_Message, frozen=True, kw_only=True):
+    """How far a running task is: `done` of `total` steps (total 0 = unknown), and a sentence."""
+
+    done: float = 0.0
+    total: float = 0.0
+    message: str = ""
+
+
+class Outcome(_Message, frozen=True, kw_only=True):
+    """What an executor tells of one attempt: that it was accepted, started, moved on, or ended.
+
+    Parameters
+    ----------
+    attempt_id : str
+        The attempt spoken of.
+    kind : {"accepted", "started", "progress", "ended"}
+        `accepted`: held, not started. Only an `ended` outcome carries a `state`.
+    state : {"succeeded", "failed", "cancelled"}, optional
+        How it ended.
+    reason : str
+        A `FailureReason` when it failed, else empty.
+    message, hint, traceback : str
+        A sentence for people, how to cure it, and the traceback's text where there is one.
+    outputs : list of ArtifactRef
+        One per output port, in port order, when it succeeded.
+    metrics : dict
+        What the algorithm recorded with `context.metric`.
+    progress : Progress, optional
+        Last progress told.
+    started_at, ended_at : datetime, optional
+        Moments in UTC.
+    exit_code, signal : int, optional
+        How the worker died, if it died.
+    worker : str
+        Where it ran (host and process id), for people.
+    log_bytes : int
+        Size of the attempt's log when it ended.
+    """
+
+    attempt_id: str
+    kind: OutcomeKind
+    state: EndState | None = None
+    reason: str = ""
+    message: str = ""
+    hint: str = ""
+    traceback: str = ""
+    outputs: list[ArtifactRef] = []
+    metrics: dict[str, float] = {}
+    progress: Progress | None = None
+    started_at: dt.datetime | None = None
+    ended_at: dt.datetime | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    worker: str = ""
+    log_bytes: int = 0
+
+
+class LogChunk(_Message, frozen=True, kw_only=True):
+    """A piece of an attempt's log: text from `offset`, where the next piece starts, and whether
+    more may come.
+    """
+
+    text: str = ""
+    offset: int = 0
+    next_offset: int = 0
+    size_bytes: int = 0
+    is_complete: bool = False
+
+
+# --- between dag engine and operator engine -------------------------------------------------------
+
+
+class PortSpec(_Message, frozen=True, kw_only=True):
+    """A declared port: `type` is `table`, `model`, `report`, `file`, a union such as
+    `table|model`, or `any`.
+    """
+
+    name: str
+    type: str
+    is_optional: bool = False
+    is_many: bool = False
+
+
+class AlgorithmOffer(_Message, frozen=True, kw_only=True):
+    """An algorithm as an operator engine announces it.
+
+    `params_schema` is the JSON Schema (2020-12) of the parameters; `digest` is that of the
+    defining file, and `code_version` is `<version>+<first 12 digits of the digest>`.
+    `deprecated_params` names parameters that old files carry and that are translated or ignored
+    with a warning in the task's log.
+    """
+
+    name: str
+    entry: str
+    version: str
+    code_version: str
+    family: str = ""
+    title: str = ""
+    title_zh: str = ""
+    doc: str = ""
+    inputs: list[PortSpec] = []
+    outputs: list[PortSpec] = []
+    params_schema: dict[str, Any] = {}
+    deprecated_params: list[str] = []
+    is_cacheable: bool = True
+    source: str = ""
+
+
+class ExecutorOffer(_Message, frozen=True, kw_only=True):
+    """An executor as an operator engine announces it: its name, the `data_type` labels it serves,
+    its slots.
+    """
+
+    name: str
+    data_types: list[str] = []
+    slots: int = 1
+    kind: str = ""
+
+
+class InventoryItem(_Message, frozen=True, kw_only=True):
+    """An attempt that an operator engine holds, with its stage."""
+
+    attempt_id: str
+    stage: OutcomeKind
+
+
+class Registration(_Message, frozen=True, kw_only=True):
+    """What an operator engine says when it registers; repeated after every restart of its main
+    process.
+    """
+
+    engine_id: str
+    incarnation: str
+    url: str
+    host: str = ""
+    version: str = ""
+    labels: dict[str, str] = {}
+    slots: int = 1
+    executors: list[ExecutorOffer] = []
+    algorithms: list[AlgorithmOffer] = []
+    catalogue_digest: str = ""
+    store_marker: str = ""
+    inventory: list[InventoryItem] = []
+
+
+class RegistrationReply(_Message, frozen=True, kw_only=True):
+    """The dag engine's answer: where reports go, how often to beat, tokens of what the engine
+    still holds.
+
+    `forget` names attempts of the inventory that are no longer wanted: the engine cancels them.
+    `acknowledged` names attempts whose end is stored already: the engine releases them.
+    """
+
+    epoch: int
+    reports_url: str
+    heartbeat_s: float
+    lease_s: float
+    tokens: dict[str, str] = {}
+    forget: list[str] = []
+    acknowledged: list[str] = []
+
+
+class Heartbeat(_Message, frozen=True, kw_only=True):
+    """Sign of life of one incarnation, with what it holds by stage (for people)."""
+
+    incarnation: str
+    held: dict[str, int] = {}
+
+
+class HeartbeatReply(_Message, frozen=True, kw_only=True):
+    """`is_known` is false when the engine must register again."""
+
+    is_known: bool
+    epoch: int = 0
+
+
+class DispatchItem(_Message, frozen=True, kw_only=True):
+    """A task with the token that its reports must carry. Workers never see the token."""
+
+    task: Task
+    token: str
+
+
+class Dispatch(_Message, frozen=True, kw_only=True):
+    """A batch for one operator engine. An engine refuses an older epoch and a foreign incarnation
+    with 409.
+    """
+
+    epoch: int
+    incarnation: str
+    tasks: list[DispatchItem] = []
+    cancels: list[str] = []
+
+
+class Report(_Message, frozen=True, kw_only=True):
+    """An outcome with the attempt's token."""
+
+    outcome: Outcome
+    token: str
+
+
+class ReportBatch(_Message, frozen=True, kw_only=True):
+    """What the monitor process sends: outcomes of one operator engine, repeated until
+    acknowledged.
+    """
+
+    engine_id: str
+    incarnation: str
+    reports: list[Report]
+
+
+VerdictWord = Literal["applied", "duplicate", "stale", "refused"]
+
+
+class Verdict(_Message, frozen=True, kw_only=True):
+    """What became of one report. Every verdict is an acknowledgement: the report need not be
+    repeated.
+    """
+
+    attempt_id: str
+    kind: OutcomeKind
+    verdict: VerdictWord
+    message: str = ""
+
+
+class ReportReply(_Message, frozen=True, kw_only=True):
+    """One verdict for each report, in the order of the batch."""
+
+    verdicts: list[Verdict]
+
+
+# --- the contract ---------------------------------------------------------------------------------
+
+
+class BaseExecutor(ABC):
+    """A back end that runs tasks.
+
+    Main, execution process and monitor process of an operator engine each make one from the same
+    options, so nothing of a task may live only in the object: the handle is made from the
+    attempt's id alone, and any of the three finds the task again, also after a restart.
+    Constructors take ``(name: str, options: dict, settings: ExecutorSettings)``, return at once
+    and may be called before the back end is up.
+    """
+
+    @abstractmethod
+    def submit(self, task: Task) -> str:
+        """Start the task and return its handle at once; the same attempt given twice is started
+        once.
+
+        Raises `ExecutorUnavailableError` where the back end cannot be reached: the caller tries
+        again.
+        """
+
+    @abstractmethod
+    def poll(self, timeout_s: float) -> list[Outcome]:
+        """Tell what happened to everything that runs under this executor's name.
+
+        Waits up to `timeout_s` seconds, less as soon as there is something to tell. The first poll
+        of a new object tells the present stage of all that the back end holds. An end is told
+        again (at the latest to the next object) until it is released. `poll` is called from one
+        thread.
+        """
+
+    @abstractmethod
+    def cancel(self, handle: str) -> None:
+        """Ask to kill the attempt with all its descendants; never blocks. The end is told by
+        `poll`.
+
+        A handle that is not known leaves a mark: a later submit of it ends `cancelled` without
+        having run.
+        """
+
+    @abstractmethod
+    def read_log(self, handle: str, offset: int, limit: int) -> LogChunk:
+        """Read up to `limit` bytes of what the attempt wrote to stdout and stderr, from byte
+        `offset`.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close this client; what runs goes on."""
+
+    def release(self, handles: list[str]) -> None:  # noqa: B027 - an optional hook
+        """Forget these ends: they have been acknowledged."""
+
+
+class ExecutorSettings(_Message, frozen=True, kw_only=True):
+    """What every executor is told of the operator engine it belongs to.
+
+    Parameters
+    ----------
+    home : str
+        The operator engine's folder on this machine (sockets, private folders, spool).
+    logs : str
+        Folder of the attempts' logs: `<logs>/<run id>/<index>.<attempt>.log`.
+    store_url : str
+        fsspec URL of the artifact store.
+    algorithm_paths : list of str
+        Extra folders with algorithms.
+    slots : int
+        How many tasks may run at once (0 = the executor's own default).
+    """
+
+    home: str
+    logs: str
+    store_url: str
+    algorithm_paths: list[str] = []
+    slots: int = 0

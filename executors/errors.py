@@ -1,0 +1,28 @@
+"""Errors of the executors."""
+
+
+class ExecutorError(Exception):
+    """Base of what an executor raises."""
+
+
+class ExecutorUnavailableError(ExecutorError):
+    """The back end cannot be reached just now; the call may be repeated."""
+
+    def __init__(self, executor: str, detail: str) -> None:
+        super().__init__(executor, detail)
+        self.executor = executor
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"Executor {self.executor!r} cannot be reached: {self.detail}. It is tried again."
+
+
+class UnknownAttemptError(ExecutorError):
+    """The executor holds nothing under this handle."""
+
+    def __init__(self, handle: str) -> None:
+        super().__init__(handle)
+        self.handle = handle
+
+    def __str__(self) -> str:
+        return f"No attempt {self.handle!r} is known here."

@@ -1,0 +1,1 @@
+"""The local executor: a supervised pool of warm worker processes on this machine."""

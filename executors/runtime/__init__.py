@@ -1,0 +1,1 @@
+"""What runs inside any worker: load inputs, import the algorithm, run it, store outputs."""

@@ -1,0 +1,1 @@
+"""The operator engine: accepts tasks, drives executors and reports every outcome."""
