@@ -1,12 +1,19 @@
 """The configuration as one frozen object; `dag_engine.cli.config_loading` reads it once, at
 start.
+
+The processes of the dag engine get it as a settings file: `write_settings` makes one that only
+its owner can read, `read_settings` gives back an equal object.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dag_engine.core.plan import RunDefaults
 
@@ -104,3 +111,35 @@ class Config:
     connections: dict[str, dict[str, Any]] = field(default_factory=dict)
     algorithm_paths: tuple[str, ...] = ()
     origins: dict[str, str] = field(default_factory=dict)
+
+
+def write_settings(config: Config, path: Path) -> None:
+    """Write the configuration for a process to read: JSON, mode 0600, put in place in one move."""
+    data = msgspec.json.encode(config, enc_hook=_encode_path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # mkstemp makes the file 0600 from the first byte on; it may hold a database password
+    descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        Path(partial).replace(path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def read_settings(path: Path) -> Config:
+    """Read what `write_settings` wrote; a damaged file raises `msgspec.ValidationError`."""
+    return msgspec.json.decode(path.read_bytes(), type=Config, dec_hook=_decode_path)
+
+
+def _encode_path(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(f"a configuration holds no {type(value).__name__}")
+
+
+def _decode_path(wanted: type, value: object) -> object:
+    if issubclass(wanted, Path) and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(f"a configuration holds no {wanted.__name__}")
