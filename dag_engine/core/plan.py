@@ -86,7 +86,7 @@ class RunDefaults(_Plain, frozen=True, kw_only=True):
     executor: str = "local"
     retries: int = 0
     retry_delay_s: float = 5.0
-    retry_on: list[str] = ["lost", "killed"]
+    retry_on: list[str] = msgspec.field(default_factory=lambda: ["lost", "killed"])
     timeout_s: float | None = None
     cache: Literal["use", "refresh", "off"] = "use"
     cpu: float = 1.0
