@@ -1,0 +1,117 @@
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from executors.transport.errors import ConnectionFailedError
+from executors.transport.http_client import HttpClient
+from executors.transport.http_server import HttpServer, Request, Response
+
+
+def _echo(request: Request) -> Response:
+    if request.path == "/boom":
+        raise RuntimeError("secret detail")
+    if request.path == "/stream":
+        return Response(content_type="text/plain", stream=iter([b"one\n", b"", "二\n".encode()]))
+    text = f"{request.method} {request.path} {request.query.get('q', '')} ".encode()
+    return Response(200, text + request.body)
+
+
+@pytest.fixture
+def server() -> Iterator[HttpServer]:
+    server = HttpServer(_echo, max_body_bytes=1000)
+    server.start()
+    yield server
+    server.close()
+
+
+def test_requests_share_one_connection(server: HttpServer) -> None:
+    client = HttpClient(server.url)
+    assert client.request("POST", "/a%20b?q=%E4%B8%AD", "体".encode()).body.decode() == (
+        "POST /a b 中 体"
+    )
+    assert client.request("GET", "/c").body == b"GET /c  "
+    assert len(server._connections) == 1
+    client.close()
+
+
+def test_a_stream_comes_in_pieces_and_ends(server: HttpServer) -> None:
+    client = HttpClient(server.url)
+    assert client.request("GET", "/stream").body.decode() == "one\n二\n"
+    client.close()
+
+
+def test_a_failing_handler_answers_500_without_its_detail(server: HttpServer) -> None:
+    client = HttpClient(server.url)
+    reply = client.request("GET", "/boom")
+    assert reply.status == 500
+    assert b"secret" not in reply.body
+    assert reply.headers["content-type"] == "application/problem+json"
+    client.close()
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_read(server: HttpServer) -> None:
+    client = HttpClient(server.url)
+    assert client.request("POST", "/a", b"x" * 1000).status == 200
+    with socket.create_connection(("127.0.0.1", server.port)) as sock:
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n")
+        assert sock.recv(1000).startswith(b"HTTP/1.1 413 ")
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"nonsense\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000, b"431"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", b"400"),
+        (
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n" + b"a" * 1024 + b"\r\n",
+            b"413",
+        ),
+    ],
+)
+def test_a_bad_request_gets_its_status(server: HttpServer, sent: bytes, status: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as sock:
+        sock.settimeout(5)
+        sock.sendall(sent)
+        assert sock.recv(1000).split()[1] == status
+
+
+def test_a_closed_server_is_named_in_the_error(server: HttpServer) -> None:
+    client = HttpClient(server.url)
+    client.request("GET", "/")
+    server.close()
+    with pytest.raises(ConnectionFailedError, match=server.url):
+        client.request("GET", "/")
+    client.close()
+
+
+def test_a_connection_that_went_stale_is_opened_again() -> None:
+    first = HttpServer(_echo)
+    first.start()
+    client = HttpClient(first.url)
+    client.request("GET", "/")
+    first.close()
+    second = HttpServer(_echo, port=first.port)
+    second.start()
+    assert client.request("GET", "/again").body == b"GET /again  "
+    client.close()
+    second.close()
+
+
+def test_many_connections_are_served_at_once(server: HttpServer) -> None:
+    answers: list[bytes] = []
+
+    def ask() -> None:
+        client = HttpClient(server.url)
+        answers.extend(client.request("GET", "/x").body for _ in range(50))
+        client.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [b"GET /x  "] * 400
