@@ -440,6 +440,12 @@ class BaseExecutor(ABC):
     def close(self) -> None:
         """Close this client; what runs goes on."""
 
+    def handle_of(self, attempt_id: str) -> str:
+        """Make the handle that `submit` returns from the attempt's id alone; where they differ,
+        override it.
+        """
+        return attempt_id
+
     def release(self, handles: list[str]) -> None:  # noqa: B027 - an optional hook
         """Forget these ends: they have been acknowledged."""
 
