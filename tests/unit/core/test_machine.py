@@ -1,0 +1,341 @@
+"""What follows from what happens, told on small graphs."""
+
+import datetime as dt
+import random
+from collections import Counter
+
+import pytest
+
+from dag_engine.core import machine
+from dag_engine.core.live import Decision, LiveRun, LiveTask, attempt_id_of, provider
+from dag_engine.core.states import FINAL_RUN_STATES, TASK_MOVES, RunState, TaskState
+from tests.support.live_runs import NOON, ended, make_run, states_of
+
+
+class Stage:
+    """Plays a run by hand: everything that is ready is handed out at once unless told otherwise."""
+
+    def __init__(self, run: LiveRun) -> None:
+        self.run = run
+        self.now = NOON
+        self.decisions: list[Decision] = []
+        self.waiting: list[LiveTask] = []
+        self.timers: list = []
+        self.kills: list[str] = []
+
+    def decide(self, function, *args):
+        self.now += dt.timedelta(seconds=1)
+        out = Decision(now=self.now)
+        result = function(self.run, *args, out)
+        self.waiting += [task for _, task in out.ready]
+        self.timers += out.timers
+        self.kills += [attempt_id for _, attempt_id in out.kills]
+        self.decisions.append(out)
+        return result
+
+    def hand_out_all(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for task in waiting:
+            if task.state in (TaskState.PENDING, TaskState.READY, TaskState.RETRYING):
+                self.decide(machine.hand_out, task, "engine")
+
+    def start(self) -> "Stage":
+        self.decide(machine.start_run)
+        self.hand_out_all()
+        return self
+
+    def end(self, operator: str, state: str = "succeeded", reason: str = "") -> str:
+        task = self.task(operator)
+        outcome = ended(self.attempt(operator), state, reason)
+        verdict = self.decide(machine.attempt_ended, task.plan.index, outcome)
+        self.hand_out_all()
+        return verdict
+
+    def task(self, operator: str) -> LiveTask:
+        return next(task for task in self.run.tasks if task.plan.operator == operator)
+
+    def attempt(self, operator: str) -> str:
+        task = self.task(operator)
+        return attempt_id_of(self.run.run_id, task.plan.index, task.row.attempt)
+
+    @property
+    def states(self) -> dict[str, str]:
+        return states_of(self.run)
+
+
+DIAMOND = [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")]
+
+
+def test_a_task_is_offered_when_the_last_of_its_inputs_is_there() -> None:
+    stage = Stage(make_run(DIAMOND)).start()
+    assert stage.states == {"a": "queued", "b": "pending", "c": "pending", "d": "pending"}
+    stage.end("a")
+    assert stage.states == {"a": "succeeded", "b": "queued", "c": "queued", "d": "pending"}
+    stage.end("b")
+    assert stage.states["d"] == "pending"
+    stage.end("c")
+    assert stage.states["d"] == "queued"
+    stage.end("d")
+    assert stage.run.state is RunState.SUCCEEDED
+    assert stage.run.row.counts == {"pending": 0, "queued": 0, "succeeded": 4}
+
+
+def test_a_repeated_end_is_a_duplicate_and_changes_nothing() -> None:
+    stage = Stage(make_run(DIAMOND)).start()
+    assert stage.end("a") == "applied"
+    seq = stage.run.row.last_seq
+    outcome = ended("r1.0.1", "failed", "error")
+    assert stage.decide(machine.attempt_ended, 0, outcome) == "duplicate"
+    assert stage.run.row.last_seq == seq
+    assert not stage.decisions[-1].batch
+
+
+def test_a_failure_stops_the_run_but_lets_what_runs_finish() -> None:
+    stage = Stage(make_run([*DIAMOND, ("x", "y")])).start()
+    stage.end("a")
+    stage.decide(machine.attempt_started, 2, ended(stage.attempt("c")))
+    stage.decide(machine.attempt_started, 4, ended(stage.attempt("x")))
+    stage.end("b", "failed", "error")
+    assert stage.states == {
+        "a": "succeeded",
+        "b": "failed",
+        "c": "running",
+        "d": "upstream_failed",
+        "x": "running",
+        "y": "skipped",
+    }
+    stage.end("c")
+    stage.end("x")
+    assert stage.run.state is RunState.FAILED
+    assert "b is failed" in stage.run.row.reason
+
+
+def test_with_continue_what_does_not_depend_on_the_failure_goes_on() -> None:
+    details = {"b": {"on_failure": "continue"}}
+    stage = Stage(make_run([*DIAMOND, ("x", "y")], details=details)).start()
+    stage.end("a")
+    stage.end("b", "failed", "error")
+    stage.end("x")
+    assert stage.states["y"] == "queued"
+    assert stage.states["d"] == "upstream_failed"
+    stage.end("c")
+    stage.end("y")
+    assert stage.run.state is RunState.FAILED
+
+
+def test_an_alternative_runs_only_after_the_failure_and_saves_the_run() -> None:
+    details = {"b": {"alternative": "plan_b"}}
+    stage = Stage(make_run([("a", "b"), ("a", "plan_b"), ("b", "c")], details=details)).start()
+    stage.end("a")
+    assert stage.states == {"a": "succeeded", "b": "queued", "plan_b": "pending", "c": "pending"}
+    stage.end("b", "failed", "error")
+    assert stage.states["plan_b"] == "queued"
+    stage.end("plan_b")
+    assert stage.states["c"] == "queued"
+    stage.end("c")
+    assert stage.run.state is RunState.SUCCEEDED
+
+
+def test_an_alternative_that_is_not_needed_is_skipped() -> None:
+    details = {"b": {"alternative": "plan_b"}}
+    stage = Stage(make_run([("a", "b"), ("a", "plan_b"), ("b", "c")], details=details)).start()
+    for operator in "abc":
+        stage.end(operator)
+    assert stage.states["plan_b"] == "skipped"
+    assert stage.run.state is RunState.SUCCEEDED
+
+
+def test_when_the_alternative_fails_too_the_run_fails() -> None:
+    details = {"b": {"alternative": "plan_b"}}
+    stage = Stage(make_run([("a", "b"), ("a", "plan_b"), ("b", "c")], details=details)).start()
+    stage.end("a")
+    stage.end("b", "failed", "error")
+    stage.end("plan_b", "failed", "error")
+    assert stage.states["c"] == "upstream_failed"
+    assert stage.run.state is RunState.FAILED
+
+
+def test_named_reasons_are_retried_with_a_delay_that_doubles() -> None:
+    details = {"a": {"retries": 2, "retry_delay_s": 10.0, "retry_on": ["error"]}}
+    stage = Stage(make_run([], details=details)).start()
+    for attempt, delay_s in ((1, 10), (2, 20)):
+        stage.end("a", "failed", "error")
+        assert stage.states == {"a": "retrying"}
+        assert stage.timers[-1].at - stage.now == dt.timedelta(seconds=delay_s)
+        stage.decide(machine.retry_due, 0, attempt)
+        stage.hand_out_all()
+    stage.end("a", "failed", "error")
+    assert stage.states == {"a": "failed"}
+    assert stage.task("a").row.attempt == 3
+
+
+def test_an_invalid_input_is_never_retried() -> None:
+    details = {"a": {"retries": 5, "retry_on": ["error", "invalid_input"]}}
+    stage = Stage(make_run([], details=details)).start()
+    stage.end("a", "failed", "invalid_input")
+    assert stage.states == {"a": "failed"}
+
+
+def test_three_losses_are_forgiven_and_the_fourth_is_quarantined() -> None:
+    stage = Stage(make_run([], details={"a": {"retries": 0}})).start()
+    for attempt in (1, 2, 3):
+        stage.decide(machine.lose_attempt, 0, "the engine is gone")
+        assert stage.states == {"a": "retrying"}
+        stage.decide(machine.retry_due, 0, attempt)
+        stage.hand_out_all()
+    stage.decide(machine.lose_attempt, 0, "the engine is gone")
+    assert stage.states == {"a": "failed"}
+    assert stage.task("a").row.reason_code == "quarantined"
+
+
+def test_a_success_after_the_cancel_is_stale_and_the_run_waits_for_the_dead() -> None:
+    stage = Stage(make_run(DIAMOND)).start()
+    stage.decide(machine.attempt_started, 0, ended("r1.0.1"))
+    assert stage.decide(machine.cancel_run) == "applied"
+    assert stage.kills == ["r1.0.1"]
+    assert set(stage.states.values()) == {"cancelled"}
+    assert stage.run.state is RunState.CANCELLING
+    assert stage.decide(machine.cancel_run) == "repeated"
+    assert stage.end("a") == "stale"
+    assert stage.run.state is RunState.CANCELLED
+    assert stage.task("a").outputs is None
+
+
+def test_a_cancelled_run_does_not_wait_for_ever() -> None:
+    stage = Stage(make_run(DIAMOND)).start()
+    stage.decide(machine.cancel_run)
+    stage.decide(machine.cancel_overdue)
+    assert stage.run.state is RunState.CANCELLED
+
+
+def test_a_paused_run_hands_nothing_out_until_it_is_resumed() -> None:
+    stage = Stage(make_run(DIAMOND)).start()
+    stage.decide(machine.pause_run)
+    assert stage.run.state is RunState.PAUSING
+    outcome = ended("r1.0.1")
+    stage.decide(machine.attempt_ended, 0, outcome)
+    assert stage.run.state is RunState.PAUSED
+    stage.waiting.clear()
+    assert stage.decide(machine.resume_run) == "applied"
+    stage.hand_out_all()
+    assert stage.states["b"] == stage.states["c"] == "queued"
+
+
+def test_cancelling_one_task_fails_what_depends_on_it() -> None:
+    stage = Stage(make_run(DIAMOND)).start()
+    stage.end("a")
+    assert stage.decide(machine.cancel_task, "b") == "applied"
+    assert stage.decide(machine.cancel_task, "b") == "repeated"
+    assert stage.decide(machine.cancel_task, "a") == "impossible"
+    assert stage.decide(machine.cancel_task, "nobody") == "impossible"
+    stage.end("c")
+    assert stage.states["d"] == "upstream_failed"
+    assert stage.run.state is RunState.FAILED
+
+
+def test_a_success_without_its_outputs_is_an_invalid_output() -> None:
+    stage = Stage(make_run(DIAMOND)).start()
+    outcome = ended("r1.0.1")
+    stage.decide(
+        machine.attempt_ended,
+        0,
+        type(outcome)(attempt_id="r1.0.1", kind="ended", state="succeeded"),
+    )
+    assert stage.task("a").row.reason_code == "invalid_output"
+
+
+def test_the_backstop_ends_what_its_executor_forgot() -> None:
+    stage = Stage(make_run([], details={"a": {"timeout_s": 5.0}})).start()
+    stage.decide(machine.attempt_started, 0, ended("r1.0.1"))
+    assert stage.timers[-1].at - stage.now == dt.timedelta(seconds=35)
+    stage.decide(machine.timeout_overdue, 0, 1)
+    assert stage.task("a").row.reason_code == "timeout"
+    assert stage.kills == ["r1.0.1"]
+
+
+def _replay(events) -> dict:
+    states: dict = {}
+    for event in events:
+        assert states.get(event.operator, "pending") == event.from_state
+        states[event.operator] = event.to_state
+    return states
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_random_histories_end_and_their_events_replay_to_the_stored_states(seed: int) -> None:
+    chance = random.Random(seed)
+    n = chance.randint(1, 12)
+    edges = [(f"t{i}", f"t{j}") for j in range(n) for i in range(j) if chance.random() < 0.3]
+    details: dict[str, dict] = {
+        f"t{i}": {
+            "retries": chance.randint(0, 2),
+            "retry_on": chance.choice([["error"], ["lost", "killed"]]),
+            "on_failure": chance.choice(["stop", "continue"]),
+        }
+        for i in range(n)
+    }
+    for i in range(0, n - 1, 3):
+        if chance.random() < 0.5:
+            details[f"t{i}"]["alternative"] = f"spare{i}"
+            details[f"spare{i}"] = {}
+    stage = Stage(make_run(edges, details=details)).start()
+    succeeded_before: dict[str, int] = {}
+    for _ in range(500):
+        if stage.run.state in FINAL_RUN_STATES:
+            break
+        _act(stage, chance)
+        _check_upstreams(stage.run)
+        seen = Counter(task.plan.operator for task in stage.run.tasks if task.outputs is not None)
+        assert succeeded_before.keys() <= seen.keys()
+        succeeded_before = dict(seen)
+    else:
+        stage.decide(machine.cancel_run)
+        stage.decide(machine.cancel_overdue)
+    assert stage.run.state in FINAL_RUN_STATES
+    events = [event for out in stage.decisions for event in out.batch.events]
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    replayed = _replay(events)
+    assert replayed.pop(None) == stage.run.state
+    assert {**dict.fromkeys(stage.states, "pending"), **replayed} == stage.states
+    counts = Counter(stage.states.values())
+    assert {k: v for k, v in stage.run.row.counts.items() if v} == dict(counts)
+    assert stage.run.n_unfinished == 0
+    moves = {(event.from_state, event.to_state) for event in events if event.kind == "task"}
+    assert moves <= {(str(source), str(target)) for (source, _), target in TASK_MOVES.items()}
+
+
+def _check_upstreams(run: LiveRun) -> None:
+    for task in run.tasks:
+        if task.state in (TaskState.QUEUED, TaskState.RUNNING, TaskState.SUCCEEDED):
+            for source in task.plan.upstream:
+                found = provider(run, source)
+                assert found is not None
+                assert found.outputs is not None
+
+
+def _act(stage: Stage, chance: random.Random) -> None:
+    run = stage.run
+    index = chance.randrange(len(run.tasks))
+    task = run.tasks[index]
+    action = chance.random()
+    if action < 0.55:
+        state, reason = chance.choice(
+            [("succeeded", "")] * 5 + [("failed", "error"), ("failed", "lost"), ("cancelled", "")]
+        )
+        stage.decide(
+            machine.attempt_ended, index, ended(stage.attempt(task.plan.operator), state, reason)
+        )
+    elif action < 0.7:
+        stage.decide(machine.attempt_started, index, ended(stage.attempt(task.plan.operator)))
+    elif action < 0.85:
+        for timer in [timer for timer in stage.timers if timer.kind == "retry"]:
+            stage.decide(machine.retry_due, timer.index, timer.attempt)
+    elif action < 0.86:
+        stage.decide(machine.cancel_task, task.plan.operator)
+    elif action < 0.87:
+        stage.decide(machine.cancel_run)
+        stage.decide(machine.cancel_overdue)
+    else:
+        stage.decide(chance.choice([machine.pause_run, machine.resume_run]))
+    if run.may_start:
+        stage.hand_out_all()
