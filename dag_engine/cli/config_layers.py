@@ -50,7 +50,7 @@ class Layers:
     def add_flags(self, flags: Mapping[str, tuple[str, Any]]) -> None:
         """Add values of flags: dotted key to the flag's name and the value."""
         for dotted, (flag, value) in flags.items():
-            self._add_leaf(tuple(dotted.split(".")), value, f"flag {flag}")
+            self._add_leaf(tuple(dotted.split(".", 2)), value, f"flag {flag}")
 
     def _add_node(self, path: Path, node: yaml.Node, source: str) -> None:
         origin = f"{source}:{node.start_mark.line + 1}"

@@ -1,0 +1,1 @@
+"""The subcommands, one module for each group; each is imported when it is called."""
