@@ -1,0 +1,126 @@
+"""The OpenAPI 3.1 document, made from the table of calls."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from dag_engine.api.answers import PROBLEM_TYPE
+from dag_engine.api.calls import Answer, Body, Call, Parameter
+from dag_engine.api.schemas import SCHEMAS
+
+_PATH_PART = re.compile(r"<(?:(?P<kind>\w+):)?(?P<name>\w+)>")
+_PATH_KINDS: dict[str, dict[str, Any]] = {
+    "int": {"type": "integer", "minimum": 0},
+    "word": {"type": "string"},
+    "": {"type": "string"},
+}
+
+
+def make_openapi(calls: Iterable[Call], version: str) -> dict[str, Any]:
+    """Describe the calls."""
+    paths: dict[str, dict[str, Any]] = {}
+    for call in calls:
+        path = _PATH_PART.sub(r"{\g<name>}", call.rule)
+        paths.setdefault(path, {})[call.method.lower()] = _operation(call)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "DAG engine",
+            "version": version,
+            "description": "Checks, stores and runs DAGs of operators for machine learning.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"token": []}],
+    }
+
+
+def _operation(call: Call) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": call.name,
+        "tags": [call.tag],
+        "summary": call.summary,
+    }
+    if call.about:
+        operation["description"] = call.about
+    parameters = [
+        *(_path_parameter(found) for found in _PATH_PART.finditer(call.rule)),
+        *(_query_parameter(parameter) for parameter in call.query),
+        *(_header_parameter(name, about) for name, about in call.headers.items()),
+    ]
+    if parameters:
+        operation["parameters"] = parameters
+    if call.body is not None:
+        operation["requestBody"] = _request_body(call.body)
+    operation["responses"] = {
+        **{str(status): _answer(status, answer) for status, answer in call.answers.items()},
+        "default": {
+            "description": "A problem (RFC 9457).",
+            "content": {PROBLEM_TYPE: {"schema": _reference("Problem")}},
+        },
+    }
+    return operation
+
+
+def _reference(name: str) -> dict[str, Any]:
+    """Refer to a schema; `[Name]` is a page of them."""
+    if name.startswith("["):
+        items = {"type": "array", "items": _reference(name[1:-1])}
+        cursor = {"type": ["string", "null"]}
+        return {"type": "object", "properties": {"items": items, "next_cursor": cursor}}
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _path_parameter(found: re.Match[str]) -> dict[str, Any]:
+    schema = _PATH_KINDS[found.group("kind") or ""]
+    return {"name": found.group("name"), "in": "path", "required": True, "schema": schema}
+
+
+def _query_parameter(parameter: Parameter) -> dict[str, Any]:
+    schema = dict(parameter.schema)
+    if parameter.default not in (None, [], {}, ""):
+        schema["default"] = parameter.default
+    described: dict[str, Any] = {
+        "name": parameter.name,
+        "in": "query",
+        "required": False,
+        "description": parameter.about,
+    }
+    if schema["type"] == "object":
+        described["content"] = {"application/json": {"schema": schema}}
+    else:
+        described["schema"] = schema
+    if schema["type"] == "array":
+        described["explode"] = False
+    return described
+
+
+def _header_parameter(name: str, about: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "description": about, "schema": {"type": "string"}}
+
+
+def _request_body(body: Body) -> dict[str, Any]:
+    media: dict[str, Any] = {"schema": _reference(body.schema)} if body.schema else {}
+    described = {"required": body.is_required, "content": dict.fromkeys(body.types, media)}
+    if body.about:
+        described["description"] = body.about
+    return described
+
+
+def _answer(status: int, answer: Answer) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": answer.about or HTTPStatus(status).phrase}
+    if answer.schema or answer.types != ("application/json",):
+        content: dict[str, Any] = {}
+        for media_type in answer.types:
+            is_json = media_type.endswith("json")
+            schema = _reference(answer.schema) if answer.schema and is_json else {"type": "string"}
+            content[media_type] = {"schema": schema}
+        described["content"] = content
+    return described

@@ -1,0 +1,319 @@
+"""JSON Schemas of what the API takes and answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dag_engine.core.states import RunState, TaskState
+
+RANGES = ("all", "from", "to", "only", "children", "failed")
+
+_TEXT = {"type": "string"}
+_WHOLE = {"type": "integer"}
+_TRUTH = {"type": "boolean"}
+_FREE = {"type": "object"}
+_MAYBE_TEXT = {"type": ["string", "null"]}
+_MAYBE_WHOLE = {"type": ["integer", "null"]}
+_MOMENT = {"type": "string", "format": "date-time"}
+_MAYBE_MOMENT = {"type": ["string", "null"], "format": "date-time"}
+_COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}}
+
+
+def _object(about: str, **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "description": about, "properties": properties}
+
+
+def _list(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def _one_of(words: list[str]) -> dict[str, Any]:
+    return {"type": "string", "enum": words}
+
+
+def _see(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_RUN_STATE = _one_of([state.value for state in RunState])
+_TASK_STATE = _one_of([state.value for state in TaskState])
+
+SCHEMAS: dict[str, Any] = {
+    "Problem": _object(
+        "What went wrong (RFC 9457).",
+        type=_TEXT,
+        title=_TEXT,
+        status=_WHOLE,
+        code=_TEXT,
+        detail=_TEXT,
+        hint=_TEXT,
+        errors=_list(_see("SingleProblem")),
+        request_id=_TEXT,
+    ),
+    "SingleProblem": _object(
+        "One of several problems, with its place.",
+        code=_TEXT,
+        message=_TEXT,
+        operator=_MAYBE_TEXT,
+        port=_MAYBE_WHOLE,
+        pointer={"type": "string", "format": "json-pointer"},
+        line=_MAYBE_WHOLE,
+        column=_MAYBE_WHOLE,
+        hint=_TEXT,
+    ),
+    "DagFile": _object("A DAG as the front end posts it, in YAML or JSON.", dag=_FREE),
+    "Validation": _object(
+        "What a check found.", valid=_TRUTH, problems=_list(_see("SingleProblem"))
+    ),
+    "Dag": _object(
+        "A stored definition; `dag` holds its content where one is asked for.",
+        id=_TEXT,
+        name=_TEXT,
+        description=_TEXT,
+        version=_WHOLE,
+        digest=_TEXT,
+        n_operators=_WHOLE,
+        n_edges=_WHOLE,
+        created_at=_MOMENT,
+        updated_at=_MOMENT,
+        dag=_FREE,
+    ),
+    "DagVersion": _object(
+        "One immutable version of a definition.",
+        id=_TEXT,
+        version=_WHOLE,
+        name=_TEXT,
+        description=_TEXT,
+        digest=_TEXT,
+        n_operators=_WHOLE,
+        n_edges=_WHOLE,
+        created_at=_MOMENT,
+        dag=_FREE,
+    ),
+    "Start": _object(
+        "What to run of a definition, and how.",
+        range={"type": "string", "enum": list(RANGES), "default": "all"},
+        operators=_list(_TEXT),
+        params={"type": "object", "additionalProperties": _FREE},
+        base_run=_MAYBE_TEXT,
+        dry_run=_TRUTH,
+        priority={"type": "integer", "minimum": -100, "maximum": 100},
+        version=_MAYBE_WHOLE,
+    ),
+    "Run": _object(
+        "One execution of a definition, or of a range of it.",
+        id=_TEXT,
+        dag_id=_TEXT,
+        dag_version=_WHOLE,
+        dag_name=_TEXT,
+        state=_RUN_STATE,
+        reason=_TEXT,
+        message=_TEXT,
+        range=_one_of(list(RANGES)),
+        operators=_list(_TEXT),
+        base_run=_MAYBE_TEXT,
+        priority=_WHOLE,
+        created_at=_MOMENT,
+        started_at=_MAYBE_MOMENT,
+        ended_at=_MAYBE_MOMENT,
+        n_tasks=_WHOLE,
+        tasks=_COUNTS,
+        last_event=_WHOLE,
+        url=_TEXT,
+    ),
+    "Plan": _object(
+        "What a run would do: the operators in their order, and what is reused and from where.",
+        order=_list(_TEXT),
+        tasks=_list(
+            _object(
+                "",
+                operator=_TEXT,
+                algorithm=_TEXT,
+                executor=_TEXT,
+                title=_TEXT,
+                upstream=_list(_TEXT),
+                queue=_TEXT,
+                priority=_WHOLE,
+                cache=_TEXT,
+                is_alternative=_TRUTH,
+            )
+        ),
+        reused=_list(
+            _object("", operator=_TEXT, run_id=_TEXT, attempt=_WHOLE, outputs=_list(_see("Output")))
+        ),
+    ),
+    "Output": _object(
+        "What an output port holds.",
+        port=_WHOLE,
+        type=_TEXT,
+        rows=_MAYBE_WHOLE,
+        bytes=_WHOLE,
+        sha256=_TEXT,
+        columns=_list(_object("", name=_TEXT, type=_TEXT)),
+    ),
+    "Task": _object(
+        "One operator in one run; `attempts` stand where one task is asked for.",
+        operator=_TEXT,
+        index=_WHOLE,
+        title=_TEXT,
+        algorithm=_TEXT,
+        executor=_TEXT,
+        state=_TASK_STATE,
+        reason=_TEXT,
+        message=_TEXT,
+        attempt=_WHOLE,
+        engine=_MAYBE_TEXT,
+        queue=_TEXT,
+        priority=_WHOLE,
+        upstream=_list(_TEXT),
+        not_before=_MAYBE_MOMENT,
+        started_at=_MAYBE_MOMENT,
+        ended_at=_MAYBE_MOMENT,
+        progress={"type": ["object", "null"]},
+        metrics={"type": "object", "additionalProperties": {"type": "number"}},
+        outputs=_list(_see("Output")),
+        seed=_WHOLE,
+        params=_FREE,
+        attempts=_list(_see("Attempt")),
+    ),
+    "Attempt": _object(
+        "One try at a task.",
+        attempt=_WHOLE,
+        state=_TEXT,
+        reason=_TEXT,
+        message=_TEXT,
+        hint=_TEXT,
+        traceback=_TEXT,
+        engine=_TEXT,
+        worker=_TEXT,
+        queued_at=_MAYBE_MOMENT,
+        started_at=_MAYBE_MOMENT,
+        ended_at=_MAYBE_MOMENT,
+        exit_code=_MAYBE_WHOLE,
+        signal=_MAYBE_WHOLE,
+        log_bytes=_WHOLE,
+    ),
+    "LogChunk": _object(
+        "A piece of a log.",
+        text=_TEXT,
+        offset=_WHOLE,
+        next_offset=_WHOLE,
+        size_bytes=_WHOLE,
+        is_complete=_TRUTH,
+    ),
+    "Preview": _object(
+        "The first rows of a table.",
+        columns=_list(_object("", name=_TEXT, type=_TEXT)),
+        rows=_list({"type": "array"}),
+        n_rows=_MAYBE_WHOLE,
+        is_truncated=_TRUTH,
+    ),
+    "Event": _object(
+        "One entry of a run's history.",
+        seq=_WHOLE,
+        at=_MOMENT,
+        kind=_TEXT,
+        operator=_MAYBE_TEXT,
+        attempt=_WHOLE,
+        **{"from": _TEXT},
+        to=_TEXT,
+        reason=_TEXT,
+        message=_TEXT,
+    ),
+    "Algorithm": _object(
+        "What can be run: ports, parameters and documentation.",
+        name=_TEXT,
+        title=_TEXT,
+        title_zh=_TEXT,
+        family=_TEXT,
+        version=_TEXT,
+        code_version=_TEXT,
+        doc=_TEXT,
+        inputs=_list(_see("Port")),
+        outputs=_list(_see("Port")),
+        params_schema=_FREE,
+        deprecated_params=_list(_TEXT),
+        is_cacheable=_TRUTH,
+    ),
+    "Port": _object(
+        "An input or output of an algorithm.",
+        name=_TEXT,
+        type=_TEXT,
+        is_optional=_TRUTH,
+        is_many=_TRUTH,
+    ),
+    "Executor": _object(
+        "A back end that runs tasks.", name=_TEXT, data_types=_list(_TEXT), slots=_WHOLE, kind=_TEXT
+    ),
+    "OperatorEngine": _object(
+        "An operator engine as it last registered.",
+        id=_TEXT,
+        url=_TEXT,
+        host=_TEXT,
+        version=_TEXT,
+        is_alive=_TRUTH,
+        labels={"type": "object", "additionalProperties": _TEXT},
+        slots=_WHOLE,
+        executors=_list(_see("Executor")),
+        registered_at=_MAYBE_MOMENT,
+        heartbeat_at=_MAYBE_MOMENT,
+    ),
+    "Dataset": _object(
+        "A registered data source; `versions` stand where one is asked for.",
+        id=_TEXT,
+        name=_TEXT,
+        version=_WHOLE,
+        uri=_TEXT,
+        filename=_TEXT,
+        format=_TEXT,
+        bytes=_WHOLE,
+        sha256=_TEXT,
+        rows=_MAYBE_WHOLE,
+        columns=_list(_object("", name=_TEXT, type=_TEXT)),
+        created_at=_MOMENT,
+        versions=_list(_see("DatasetVersion")),
+    ),
+    "DatasetVersion": _object(
+        "One immutable version of a dataset.",
+        version=_WHOLE,
+        uri=_TEXT,
+        filename=_TEXT,
+        format=_TEXT,
+        bytes=_WHOLE,
+        sha256=_TEXT,
+        rows=_MAYBE_WHOLE,
+        created_at=_MOMENT,
+    ),
+    "DatasetUpload": {
+        "type": "object",
+        "description": "A file; under an id that exists it becomes a new version.",
+        "properties": {
+            "file": {"type": "string", "contentMediaType": "application/octet-stream"},
+            "id": _TEXT,
+            "name": _TEXT,
+            "format": _TEXT,
+        },
+        "required": ["file"],
+    },
+    "DatasetInPlace": {
+        "type": "object",
+        "description": "What lies already below a root that the configuration allows.",
+        "properties": {
+            "uri": _TEXT,
+            "id": _TEXT,
+            "name": _TEXT,
+            "format": _TEXT,
+            "options": _FREE,
+        },
+        "required": ["uri"],
+        "additionalProperties": False,
+    },
+    "Health": _object(
+        "The components with their last sign of life.",
+        status=_TEXT,
+        components=_list(
+            _object("", kind=_TEXT, instance=_TEXT, status=_TEXT, heartbeat_at=_MAYBE_MOMENT)
+        ),
+    ),
+    "Version": _object("The program's version.", name=_TEXT, version=_TEXT, api=_TEXT),
+}
