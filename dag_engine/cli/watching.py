@@ -27,6 +27,7 @@ Task = dict[str, Any]
 
 FINAL_STATES = {"succeeded", "failed", "cancelled"}
 _PATIENCE_S = 60.0
+_MAX_FAILURES = 10
 _MARKS = {
     "succeeded": "✓",
     "failed": "✗",
@@ -98,14 +99,18 @@ def describe_end(run: Run, tasks: list[Task]) -> str:
     return f"Run {run['id']} {run['state']}{took}: {parts}"
 
 
-def describe_failures(tasks: list[Task]) -> list[str]:
-    """Say of every failed task why it failed and how to cure it."""
+def describe_failures(client: Client, run_id: str, tasks: list[Task]) -> list[str]:
+    """Say of every failed task why it failed, how to cure it and where its log is."""
+    failed = [task for task in tasks if task["state"] == "failed"]
     lines = []
-    for task in tasks:
-        if task["state"] == "failed":
-            lines.append(f"{name_task(task)} failed ({describe_reason(task) or 'no reason told'})")
-            if hint := (task.get("hint") or find_reason(task).get("hint")):
-                lines.append(f"    hint: {hint}")
+    for task in failed[:_MAX_FAILURES]:
+        lines.append(f"{name_task(task)} failed: {describe_reason(task) or 'no reason is told'}")
+        attempts = client.get(api("runs", run_id, "tasks", task["operator"])).get("attempts") or []
+        if attempts and attempts[-1].get("hint"):
+            lines.append(f"    hint: {attempts[-1]['hint']}")
+        lines.append(f"    log: dagengine logs {run_id} {task['operator']}")
+    if len(failed) > _MAX_FAILURES:
+        lines.append(f"and {len(failed) - _MAX_FAILURES} more: dagengine runs get {run_id}")
     return lines
 
 
@@ -115,18 +120,12 @@ def name_task(task: Task) -> str:
     return f"{title} [{task['operator']}]" if title else str(task["operator"])
 
 
-def find_reason(thing: dict[str, Any]) -> dict[str, str]:
-    """Find code and sentence of the reason of a run or task."""
-    reason = thing.get("reason")
-    if isinstance(reason, dict):
-        return {key: str(value) for key, value in reason.items() if value}
-    return {"code": str(reason)} if reason else {}
-
-
 def describe_reason(thing: dict[str, Any]) -> str:
-    """Describe why a run or task is in its state: code and sentence."""
-    reason = find_reason(thing)
-    return ": ".join(part for part in (reason.get("code"), reason.get("message")) if part)
+    """Describe why a run, a task or an attempt is in its state: sentence and code."""
+    code, message = thing.get("reason") or "", thing.get("message") or ""
+    if code and message:
+        return f"{message} [{code}]"
+    return str(message or code)
 
 
 def _watch_plainly(client: Client, run_id: str, console: Console) -> tuple[Run, list[Task]]:
@@ -149,9 +148,10 @@ def _describe_change(task: Task) -> str:
         line += f" (attempt {task['attempt']})"
     if task["state"] in FINAL_STATES and (took := _find_seconds(task)) is not None:
         line += f" in {show_seconds(took)}"
-    reason = find_reason(task)
-    if task["state"] not in {"succeeded", "running", "queued"} and reason:
+    if task["state"] not in {"succeeded", "running", "queued"} and describe_reason(task):
         line += f" - {describe_reason(task)}"
+    elif task.get("reason") == "cached":
+        line += " - cached"
     return line
 
 
@@ -222,7 +222,7 @@ def _describe_detail(task: Task) -> str:
         share = f"{done / total:.0%} " if total else ""
         return f"{share}{progress.get('message') or ''}".strip()
     if task["state"] == "succeeded":
-        return "cached" if find_reason(task).get("code") == "cached" else _describe_outputs(task)
+        return "cached" if task.get("reason") == "cached" else _describe_outputs(task)
     return describe_reason(task)
 
 

@@ -10,7 +10,7 @@ import click
 
 from dag_engine.cli.errors import EXIT_FAILED, EXIT_SUCCEEDED, RefusedError, UsageError
 from dag_engine.cli.options import client_options, output_option
-from dag_engine.cli.output import make_console, print_answer, print_facts, print_table
+from dag_engine.cli.output import make_console, print_answer, print_table
 
 
 @click.command()
@@ -169,7 +169,7 @@ def wait_for_run(client: Any, run: dict[str, Any], output: str) -> int:
             return find_exit_code(run)
         run, tasks = watch_run(client, run["id"], console)
     print_reports(fetch_reports(client, run["id"], tasks), console)
-    for line in describe_failures(tasks):
+    for line in describe_failures(client, run["id"], tasks):
         console.print(line, markup=False)
     console.print(describe_end(run, tasks), markup=False)
     console.print(f"Look closer: {client.url}/runs/{run['id']}", markup=False)
@@ -183,27 +183,23 @@ def _print_started(url: str, run: dict[str, Any]) -> None:
 
 
 def _print_plan(plan: dict[str, Any]) -> None:
-    tasks = plan.get("tasks") or plan.get("run") or []
     print_table(
-        ("would run", "title", "algorithm", "after"),
+        ("would run", "title", "algorithm", "executor", "queue", "after"),
         [
             (
-                task.get("operator"),
+                task["operator"],
                 task.get("title"),
-                task.get("algorithm"),
-                ", ".join(map(str, task.get("after") or task.get("upstream") or [])),
+                task["algorithm"],
+                task.get("executor"),
+                task.get("queue"),
+                ", ".join(task.get("upstream") or []),
             )
-            for task in tasks
+            for task in plan["tasks"]
         ],
     )
-    reused = plan.get("reused") or []
-    if reused:
+    if reused := plan.get("reused"):
         click.echo()
         print_table(
             ("reused", "from run", "attempt"),
-            [(item.get("operator"), item.get("run_id"), item.get("attempt")) for item in reused],
+            [(item["operator"], item["run_id"], item["attempt"]) for item in reused],
         )
-    if problems := plan.get("problems"):
-        from dag_engine.cli.problems import describe_problems
-
-        print_facts([("problems", "\n".join(describe_problems(problems)))])

@@ -216,17 +216,17 @@ def why(run_id: str, operator: str, url: str, token: str, output: str) -> None:
 
 
 def _print_why(task: dict[str, Any]) -> None:
-    from dag_engine.cli.watching import describe_reason, find_reason, name_task
+    from dag_engine.cli.watching import describe_reason, name_task
 
     click.echo(f"{name_task(task)} is {task['state']}.")
     reason = describe_reason(task) or _explain_state(task["state"])
     click.echo(f"Why: {reason}")
-    if hint := (task.get("hint") or find_reason(task).get("hint")):
-        click.echo(f"Hint: {hint}")
+    attempts = task.get("attempts") or []
+    if attempts and attempts[-1].get("hint"):
+        click.echo(f"Hint: {attempts[-1]['hint']}")
     if task.get("not_before"):
         click.echo(f"Not before: {show_moment(task['not_before'])}")
-    attempts = task.get("attempts") or []
-    if isinstance(attempts, list) and attempts:
+    if attempts:
         click.echo()
         print_table(
             ("attempt", "state", "reason", "operator engine", "started", "took"),
@@ -235,7 +235,7 @@ def _print_why(task: dict[str, Any]) -> None:
                     attempt.get("attempt"),
                     attempt.get("state"),
                     describe_reason(attempt),
-                    attempt.get("engine_id"),
+                    attempt.get("engine"),
                     show_moment(attempt.get("started_at")),
                     show_duration(attempt.get("started_at"), attempt.get("ended_at")),
                 )
