@@ -1,0 +1,62 @@
+"""Errors of the operator engine."""
+
+
+class EngineError(Exception):
+    """Base of what the operator engine raises."""
+
+
+class SettingsError(EngineError):
+    """The settings of an operator engine cannot be used."""
+
+    def __init__(self, path: str, detail: str) -> None:
+        super().__init__(path, detail)
+        self.path = path
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"The settings {self.path} cannot be used: {self.detail}"
+
+
+class ExecutorLoadError(EngineError):
+    """An executor cannot be made from its entry in the configuration."""
+
+    def __init__(self, name: str, detail: str) -> None:
+        super().__init__(name, detail)
+        self.name = name
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"Executor {self.name!r} cannot be made: {self.detail}"
+
+
+class DispatchRefusedError(EngineError):
+    """A batch of the dag engine is not for this engine as it is now."""
+
+    status = 409
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+class HomeInUseError(EngineError):
+    """Another launcher runs on the same home folder."""
+
+    def __init__(self, home: str, pid: str) -> None:
+        super().__init__(home, pid)
+        self.home = home
+        self.pid = pid
+
+    def __str__(self) -> str:
+        return (
+            f"The folder {self.home} is in use by another service (process {self.pid}). "
+            f"Stop that one first, or name another folder with --home."
+        )
+
+
+class StoppedError(EngineError):
+    """A wait was broken off because the service is to stop."""

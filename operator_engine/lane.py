@@ -1,0 +1,201 @@
+"""The lane of one executor in the execution process: cancels overtake submits."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from executors.base import BaseExecutor, Outcome, Task
+from executors.errors import ExecutorUnavailableError
+from operator_engine.outcomes import cancelled_before_start, refused_by_executor
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S = 0.05
+_MAX_PAUSE_S = 2.0
+_MAX_TOLD = 100
+
+
+class Lane:
+    """Hands tasks to one executor, in order, in a thread of its own.
+
+    Parameters
+    ----------
+    name : str
+        The executor's name.
+    make_executor : callable
+        Makes the client; called in the lane's thread.
+    tell : callable
+        Called with ids that were submitted and ends that the executor will not tell. What it is
+        called with stands in `waiting`, `submitted` and `ended` already.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make_executor: Callable[[], BaseExecutor],
+        tell: Callable[[list[str], list[Outcome]], None],
+    ) -> None:
+        self.name = name
+        self._make_executor = make_executor
+        self._tell = tell
+        self._changed = threading.Condition()
+        self._cancels: deque[str] = deque()
+        self._waiting: dict[str, Task] = {}
+        self._submitted: dict[str, Task] = {}
+        self._ended: dict[str, Outcome] = {}
+        self._executor: BaseExecutor | None = None
+        self._retry_at = 0.0
+        self._pause_s = _FIRST_PAUSE_S
+        self._is_stopped = False
+        self._thread = threading.Thread(target=self._run, name=f"lane-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Start handing over."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after the present call; what runs goes on."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify()
+        self._thread.join(5.0)
+
+    def put(self, tasks: list[Task]) -> None:
+        """Queue tasks; one that waits already is not queued twice."""
+        with self._changed:
+            for task in tasks:
+                if task.attempt_id not in self._ended:
+                    self._waiting.setdefault(task.attempt_id, task)
+            self._changed.notify()
+
+    def cancel(self, attempt_ids: list[str]) -> None:
+        """Queue cancels, ahead of all tasks."""
+        with self._changed:
+            self._cancels.extend(attempt_ids)
+            self._changed.notify()
+
+    def forget(self, attempt_ids: list[str]) -> None:
+        """Drop what is remembered of attempts that are over."""
+        with self._changed:
+            for attempt_id in attempt_ids:
+                self._submitted.pop(attempt_id, None)
+                self._ended.pop(attempt_id, None)
+
+    def held(self) -> tuple[list[Task], list[Task], list[Outcome]]:
+        """Return the tasks that wait, those that were submitted, and the ends made up here."""
+        with self._changed:
+            return (
+                list(self._waiting.values()),
+                list(self._submitted.values()),
+                list(self._ended.values()),
+            )
+
+    def _run(self) -> None:
+        told: list[str] = []
+        while True:
+            with self._changed:
+                if told and (not self._has_work() or len(told) >= _MAX_TOLD):
+                    submitted, told = told, []
+                else:
+                    submitted = []
+            if submitted:
+                self._tell(submitted, [])
+            cancelled, task = self._take()
+            if self._is_stopped:
+                return
+            if cancelled is not None:
+                self._cancel_one(cancelled)
+            elif task is not None and self._submit_one(task):
+                told.append(task.attempt_id)
+
+    def _take(self) -> tuple[str | None, Task | None]:
+        """Wait for the next cancel or task."""
+        with self._changed:
+            while not self._is_stopped and not self._has_work():
+                pause_s = self._retry_at - time.monotonic() if self._is_blocked() else None
+                self._changed.wait(pause_s)
+            if self._cancels and not self._is_blocked_for_cancels():
+                return self._cancels.popleft(), None
+            if self._waiting:
+                return None, next(iter(self._waiting.values()))
+            return None, None
+
+    def _has_work(self) -> bool:
+        if self._cancels and not self._is_blocked_for_cancels():
+            return True
+        return bool(self._waiting) and time.monotonic() >= self._retry_at
+
+    def _is_blocked(self) -> bool:
+        return bool(self._waiting or self._cancels) and time.monotonic() < self._retry_at
+
+    def _is_blocked_for_cancels(self) -> bool:
+        """Tell whether the back end is away and no cancel can be settled without it."""
+        if time.monotonic() >= self._retry_at:
+            return False
+        return not any(attempt_id in self._waiting for attempt_id in self._cancels)
+
+    def _cancel_one(self, attempt_id: str) -> None:
+        with self._changed:
+            is_here = self._waiting.pop(attempt_id, None) is not None
+        if is_here:
+            self._end(cancelled_before_start(attempt_id))
+            return
+        try:
+            executor = self._get_executor()
+            executor.cancel(executor.handle_of(attempt_id))
+        except ExecutorUnavailableError as error:
+            self._back_off(error)
+            with self._changed:
+                self._cancels.append(attempt_id)
+        except Exception:
+            # A third party's code: its fault must not end the lane of all other tasks.
+            log.exception("cancel_failed executor=%s attempt_id=%s", self.name, attempt_id)
+
+    def _submit_one(self, task: Task) -> bool:
+        """Submit the task at the head; tell whether the executor has it now."""
+        try:
+            executor = self._get_executor()
+            handle = executor.submit(task)
+        except ExecutorUnavailableError as error:
+            self._back_off(error)
+            return False
+        except Exception as error:
+            # A third party's code: whatever it raises is the end of this attempt alone.
+            log.exception("submit_failed executor=%s attempt_id=%s", self.name, task.attempt_id)
+            with self._changed:
+                self._waiting.pop(task.attempt_id, None)
+            self._end(refused_by_executor(task.attempt_id, self.name, error))
+            return False
+        self._pause_s = _FIRST_PAUSE_S
+        if handle != executor.handle_of(task.attempt_id):
+            log.error(
+                "handle_mismatch executor=%s attempt_id=%s handle=%s: handle_of() must return what "
+                "submit() returns",
+                self.name,
+                task.attempt_id,
+                handle,
+            )
+        with self._changed:
+            self._waiting.pop(task.attempt_id, None)
+            self._submitted[task.attempt_id] = task
+        return True
+
+    def _get_executor(self) -> BaseExecutor:
+        if self._executor is None:
+            self._executor = self._make_executor()
+        return self._executor
+
+    def _back_off(self, error: ExecutorUnavailableError) -> None:
+        log.warning("executor_unavailable executor=%s detail=%s", self.name, error.detail)
+        self._retry_at = time.monotonic() + self._pause_s * random.uniform(0.7, 1.0)
+        self._pause_s = min(_MAX_PAUSE_S, self._pause_s * 2)
+
+    def _end(self, outcome: Outcome) -> None:
+        with self._changed:
+            self._ended[outcome.attempt_id] = outcome
+        self._tell([], [outcome])

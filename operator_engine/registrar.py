@@ -1,0 +1,244 @@
+"""Makes the operator engine known to the dag engine, and keeps it known by heartbeats."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import logging
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from executors.base import (
+    AlgorithmOffer,
+    ExecutorOffer,
+    Heartbeat,
+    HeartbeatReply,
+    Registration,
+    RegistrationReply,
+)
+from executors.transport.errors import ConnectionFailedError
+from executors.transport.http_client import HttpClient, HttpReply
+from operator_engine.desk import Desk
+from operator_engine.registry import find_class_path
+from operator_engine.settings import EngineSettings
+
+log = logging.getLogger(__name__)
+
+ENGINES_PATH = "/internal/v1/operator-engines"
+REPORTS_PATH = "/internal/v1/reports"
+_REPLY = msgspec.json.Decoder(RegistrationReply)
+_BEAT = msgspec.json.Decoder(HeartbeatReply)
+_MIN_PAUSE_S = 1.0
+_REFUSED_PAUSE_S = 5.0
+
+
+class Registrar:
+    """Registers once children and executors have said what they hold, then beats.
+
+    Parameters
+    ----------
+    settings : EngineSettings
+        Who this engine is, and where the dag engine is.
+    desk : Desk
+        Main's state: the inventory comes from it and the answer goes to it.
+    url : str
+        Address under which the dag engine reaches main.
+    load_catalogue : callable
+        Returns the algorithms on offer; may take seconds.
+    read_marker : callable
+        Returns the marker of the artifact store.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        desk: Desk,
+        url: str,
+        load_catalogue: Callable[[], list[AlgorithmOffer]],
+        read_marker: Callable[[], str],
+    ) -> None:
+        self._settings = settings
+        self._desk = desk
+        self._url = url
+        self._load_catalogue = load_catalogue
+        self._read_marker = read_marker
+        self._client = HttpClient(settings.dag_engine_url, token=settings.token)
+        self._stopped = threading.Event()
+        self._offers: list[AlgorithmOffer] = []
+        self._digest = ""
+        self._is_registered = False
+        self._state = "starting"
+        self._last_beat_at: dt.datetime | None = None
+        self._heartbeat_s = settings.heartbeat_s
+
+    def start(self) -> None:
+        """Register in the background."""
+        threading.Thread(target=self._run, name="registrar", daemon=True).start()
+
+    def stop(self) -> None:
+        """End after the present request."""
+        self._stopped.set()
+
+    def get_health(self) -> dict[str, object]:
+        """Return the state of the registration, for `/healthz`."""
+        return {
+            "is_registered": self._is_registered,
+            "registration": self._state,
+            "algorithms": len(self._offers),
+            "last_heartbeat_at": self._last_beat_at,
+        }
+
+    def _run(self) -> None:
+        self._prepare_catalogue()
+        missing = self._desk.wait_gathered(self._settings.gather_s)
+        if missing and not self._stopped.is_set():
+            log.warning("inventory_incomplete missing=%s", ",".join(missing))
+        while not self._stopped.is_set():
+            heartbeat_s = self._register()
+            self._beat_until_forgotten(heartbeat_s)
+            # However often strangers turn up, one registration a second is enough.
+            self._stopped.wait(_MIN_PAUSE_S)
+
+    def _prepare_catalogue(self) -> None:
+        self._state = "loading the catalogue"
+        pause_s = 1.0
+        while not self._stopped.is_set():
+            started = time.monotonic()
+            try:
+                self._offers = self._load_catalogue()
+            except Exception as error:  # noqa: BLE001 - an edge: told and tried again, not hidden
+                self._state = f"the catalogue cannot be loaded: {error}"
+                log.error("catalogue_failed detail=%s", error)  # noqa: TRY400 - the sentence is for people
+                self._stopped.wait(pause_s)
+                pause_s = min(_REFUSED_PAUSE_S, pause_s * 2)
+                continue
+            encoded = msgspec.json.encode(self._offers, order="sorted")
+            self._digest = hashlib.sha256(encoded).hexdigest()
+            seconds = time.monotonic() - started
+            log.info("catalogue_loaded algorithms=%d seconds=%.2f", len(self._offers), seconds)
+            return
+
+    def _register(self) -> float:
+        """Register, however long it takes; return the pause between heartbeats."""
+        pause_s = 0.1
+        while not self._stopped.is_set():
+            pause_s = min(2.0, pause_s * 2)
+            self._state = "registering"
+            try:
+                registration = self._make_registration()
+                reply = self._client.request(
+                    "POST", ENGINES_PATH, msgspec.json.encode(registration)
+                )
+                if reply.status in (200, 201):
+                    return self._settle(reply, registration)
+            except (ConnectionFailedError, OSError, msgspec.DecodeError) as error:
+                self._state = str(error)
+                log.warning("registration_failed detail=%s", error)
+                self._stopped.wait(_jittered(pause_s))
+                continue
+            self._state = f"refused with {reply.status}: {read_sentence(reply)}"
+            is_refused = 400 <= reply.status < 500 and reply.status not in (408, 425, 429)
+            log.warning("registration_refused status=%d detail=%s", reply.status, self._state)
+            self._stopped.wait(_REFUSED_PAUSE_S if is_refused else _jittered(pause_s))
+        return self._settings.heartbeat_s
+
+    def _settle(self, reply: HttpReply, registration: Registration) -> float:
+        answer = _REPLY.decode(reply.body)
+        self._desk.settle(answer, complete_reports_url(answer.reports_url, self._settings))
+        self._is_registered = True
+        self._state = "registered"
+        log.info(
+            "registered epoch=%d held=%d wanted=%d forgotten=%d acknowledged=%d",
+            answer.epoch,
+            len(registration.inventory),
+            len(answer.tokens),
+            len(answer.forget),
+            len(answer.acknowledged),
+        )
+        return answer.heartbeat_s or self._settings.heartbeat_s
+
+    def _make_registration(self) -> Registration:
+        settings = self._settings
+        return Registration(
+            engine_id=settings.engine_id,
+            incarnation=self._desk.incarnation,
+            url=self._url,
+            host=socket.gethostname(),
+            version=settings.version,
+            labels=settings.labels,
+            slots=settings.engine_slots(),
+            executors=[
+                ExecutorOffer(
+                    name=entry.name,
+                    data_types=entry.data_types,
+                    slots=settings.executor_slots(entry),
+                    kind=find_class_path(entry),
+                )
+                for entry in settings.executors
+            ],
+            algorithms=self._offers,
+            catalogue_digest=self._digest,
+            store_marker=self._read_marker(),
+            inventory=self._desk.inventory(),
+        )
+
+    def _beat_until_forgotten(self, heartbeat_s: float) -> None:
+        """Send heartbeats until the dag engine, or something here, wants a new registration."""
+        path = f"{ENGINES_PATH}/{quote(self._settings.engine_id, safe='')}/heartbeat"
+        while not self._stopped.is_set():
+            if self._desk.wait_registration_wanted(heartbeat_s) or self._stopped.is_set():
+                return
+            stages, _ = self._desk.count()
+            beat = Heartbeat(incarnation=self._desk.incarnation, held=stages)
+            try:
+                reply = self._client.request(
+                    "POST", path, msgspec.json.encode(beat), timeout_s=max(2.0, heartbeat_s)
+                )
+                is_forgotten = self._is_forgotten(reply)
+            except (ConnectionFailedError, msgspec.DecodeError) as error:
+                self._state = str(error)
+                log.warning("heartbeat_failed detail=%s", error)
+                continue
+            if is_forgotten:
+                log.info("registration_lost status=%d", reply.status)
+                self._is_registered = False
+                return
+
+    def _is_forgotten(self, reply: HttpReply) -> bool:
+        if reply.status in (404, 409):
+            return True
+        if reply.status != 200:
+            self._state = f"heartbeat answered with {reply.status}: {read_sentence(reply)}"
+            log.warning("heartbeat_refused detail=%s", self._state)
+            return False
+        self._state = "registered"
+        self._last_beat_at = dt.datetime.now(dt.UTC)
+        return not _BEAT.decode(reply.body).is_known
+
+
+def complete_reports_url(reports_url: str, settings: EngineSettings) -> str:
+    """Return the full URL of the reports, whether the dag engine gave a path with it or not."""
+    if not reports_url:
+        return settings.dag_engine_url.rstrip("/") + REPORTS_PATH
+    if urlsplit(reports_url).path in ("", "/"):
+        return reports_url.rstrip("/") + REPORTS_PATH
+    return reports_url
+
+
+def read_sentence(reply: HttpReply) -> str:
+    """Return what an answer says went wrong."""
+    try:
+        problem = msgspec.json.decode(reply.body, type=dict[str, object])
+    except msgspec.DecodeError:
+        return reply.body[:500].decode("utf-8", "replace").strip()
+    return str(problem.get("detail") or problem.get("title") or problem)
+
+
+def _jittered(pause_s: float) -> float:
+    return pause_s * random.uniform(0.7, 1.0)

@@ -1,0 +1,148 @@
+"""Keeps logs and releases ends once they are acknowledged."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+from executors.base import BaseExecutor
+from executors.errors import UnknownAttemptError
+from executors.store import get_local_path, is_local, make_log_url, open_filesystem, open_url
+from operator_engine.outbox import Release
+
+log = logging.getLogger(__name__)
+
+_CHUNK_BYTES = 1024 * 1024
+_FIRST_PAUSE_S = 0.2
+_MAX_PAUSE_S = 10.0
+_MAX_TRIES = 30
+
+
+class Releaser:
+    """Copies logs to the store where they are written elsewhere, then releases the attempts.
+
+    Parameters
+    ----------
+    get_executor : callable
+        Returns the client of an executor by name; None while it cannot be made.
+    logs : str
+        Folder in which attempts write their logs.
+    store_url : str
+        The store that is to have them; empty when they are written there anyway.
+    """
+
+    def __init__(
+        self, get_executor: Callable[[str], BaseExecutor | None], logs: str, store_url: str
+    ) -> None:
+        self._get_executor = get_executor
+        self._logs = logs
+        self._store_url = store_url
+        self._queue: deque[Release] = deque()
+        self._changed = threading.Condition()
+        self._is_stopped = False
+        self._thread = threading.Thread(target=self._run, name="releaser", daemon=True)
+
+    def start(self) -> None:
+        """Start working."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the present attempt; the others are told again after a restart."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify()
+        self._thread.join(2.0)
+
+    def put(self, releases: list[Release]) -> None:
+        """Queue ends that were acknowledged."""
+        with self._changed:
+            self._queue.extend(releases)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        pause_s = 0.0
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_stopped, pause_s)
+                self._changed.wait_for(lambda: self._queue or self._is_stopped)
+                if self._is_stopped:
+                    return
+                batch = list(self._queue)
+                self._queue.clear()
+            kept = [item for item in batch if not self._store_url or self._keep_log(item)]
+            self._release(kept)
+            left = [item for item in batch if item not in kept]
+            pause_s = min(_MAX_PAUSE_S, pause_s * 2 or _FIRST_PAUSE_S) if left else 0.0
+            self.put(left)
+
+    def _release(self, batch: list[Release]) -> None:
+        by_executor: dict[str, list[str]] = {}
+        for item in batch:
+            by_executor.setdefault(item.executor, []).append(item.attempt_id)
+        for name, attempt_ids in by_executor.items():
+            executor = self._get_executor(name)
+            if executor is None:
+                continue
+            try:
+                executor.release([executor.handle_of(attempt_id) for attempt_id in attempt_ids])
+            except Exception as error:  # noqa: BLE001 - a third party's code; the end is told again
+                log.warning("release_failed executor=%s detail=%s", name, error)
+
+    def _keep_log(self, item: Release) -> bool:
+        """Copy one log to the store; tell whether its attempt may be released."""
+        run_id, index, attempt = item.attempt_id.rsplit(".", 2)
+        target = make_log_url(self._store_url, run_id, int(index), int(attempt))
+        source = os.path.join(self._logs, run_id, f"{index}.{attempt}.log")
+        try:
+            self._copy(item, source, target)
+        except Exception as error:  # noqa: BLE001 - file systems of fsspec raise what they like
+            item.n_tries += 1
+            log.warning(
+                "log_not_kept attempt_id=%s tries=%d detail=%s",
+                item.attempt_id,
+                item.n_tries,
+                error,
+            )
+            return item.n_tries >= _MAX_TRIES
+        return True
+
+    def _copy(self, item: Release, source: str, target: str) -> None:
+        if os.path.exists(source):
+            with open(source, "rb") as file, _open_for_writing(target) as kept:
+                while chunk := file.read(_CHUNK_BYTES):
+                    kept.write(chunk)
+            return
+        executor = self._get_executor(item.executor)
+        if executor is None:
+            return
+        with _open_for_writing(target) as kept:
+            for text in _read_log(executor, executor.handle_of(item.attempt_id)):
+                kept.write(text.encode())
+
+
+def _open_for_writing(url: str) -> IO[Any]:
+    """Open a file of the store for writing, with the folders above it."""
+    if is_local(url):
+        os.makedirs(os.path.dirname(get_local_path(url)), exist_ok=True)
+    else:
+        filesystem, path = open_filesystem(url)
+        filesystem.makedirs(os.path.dirname(path), exist_ok=True)
+    return open_url(url, "wb")
+
+
+def _read_log(executor: BaseExecutor, handle: str) -> Iterator[str]:
+    """Read a log through its executor; an executor that has none gives nothing."""
+    offset = 0
+    while True:
+        try:
+            chunk = executor.read_log(handle, offset, _CHUNK_BYTES)
+        except UnknownAttemptError:
+            return
+        yield chunk.text
+        if chunk.next_offset <= offset:
+            return
+        offset = chunk.next_offset

@@ -1,0 +1,226 @@
+"""Reports outcomes to the dag engine, in batches of whatever has gathered meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import msgspec
+
+from executors.base import Outcome, Report, ReportBatch, ReportReply, Verdict
+from executors.transport.errors import ConnectionFailedError
+from executors.transport.http_client import HttpClient
+from operator_engine.messages import FromMonitor, StageNote, ToMonitor
+from operator_engine.outbox import Outbox, Release
+from operator_engine.registrar import REPORTS_PATH
+
+log = logging.getLogger(__name__)
+
+_BATCH_LIMIT = 1000
+_FIRST_PAUSE_S = 0.05
+_MAX_PAUSE_S = 2.0
+_REPLY = msgspec.json.Decoder(ReportReply)
+
+
+class Reporter:
+    """Guards the outbox, and empties it in a thread of its own.
+
+    Parameters
+    ----------
+    engine_id, dag_engine_url, token : str
+        Who reports, where the dag engine is, and the API token that is sent to it.
+    tell_main : callable
+        Sends a message to main; what it says is known to `make_hello` by then.
+    release : callable
+        Takes ends that executors may forget; must not block.
+    """
+
+    def __init__(
+        self,
+        engine_id: str,
+        dag_engine_url: str,
+        token: str,
+        tell_main: Callable[[FromMonitor], object],
+        release: Callable[[list[Release]], None],
+    ) -> None:
+        self._engine_id = engine_id
+        self._api_token = token
+        self._tell_main = tell_main
+        self._release = release
+        self._outbox = Outbox()
+        self._changed = threading.Condition()
+        self._polled: set[str] = set()
+        self._later: dict[str, StageNote] = {}
+        self._incarnation = ""
+        self._fallback_url = dag_engine_url.rstrip("/") + REPORTS_PATH
+        self._reports_url = ""
+        self._is_falling_back = False
+        self._client: HttpClient | None = None
+        self._path = ""
+        self._is_stopped = False
+        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
+
+    def start(self) -> None:
+        """Start reporting."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the present request; what is not acknowledged is told again after a restart."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify_all()
+        self._thread.join(2.0)
+
+    def hear_executor(self, executor: str, outcomes: list[Outcome], *, is_first: bool) -> None:
+        """Take what one poll brought; `is_first` when it tells all that the executor holds."""
+        with self._changed:
+            notes, releases = self._outbox.tell(executor, outcomes, time.monotonic())
+            if is_first:
+                self._polled.add(executor)
+            urgent, lacks_token = self._sort_notes(notes)
+            if outcomes:
+                self._changed.notify()
+        if releases:
+            self._release(releases)
+        if urgent or is_first:
+            polled = [executor] if is_first else []
+            self._tell_main(FromMonitor(notes=urgent, polled=polled, needs_answer=lacks_token))
+
+    def _sort_notes(self, notes: list[StageNote]) -> tuple[list[StageNote], bool]:
+        """Set notes aside that go to main after the report; return those that go at once.
+
+        At once goes what lacks its token, which is the second result, and what no report follows.
+        """
+        urgent: list[StageNote] = []
+        lacks_token = False
+        for note in notes:
+            has_token = bool(self._outbox.follows[note.attempt_id].token)
+            lacks_token |= not has_token
+            if has_token and note.stage != "accepted":
+                self._later[note.attempt_id] = note
+            else:
+                urgent.append(note)
+        return urgent, lacks_token
+
+    def hear_main(self, message: ToMonitor) -> None:
+        """Take tokens, ends and the address of the reports from main."""
+        with self._changed:
+            releases = self._outbox.learn(message)
+            if message.reports_url:
+                self._incarnation = message.incarnation
+                self._is_falling_back = False
+                if message.reports_url != self._reports_url:
+                    self._reports_url = message.reports_url
+                    self._client = None
+            self._changed.notify()
+        if releases:
+            self._release(releases)
+
+    def make_hello(self) -> bytes:
+        """Return the first message for a new main."""
+        with self._changed:
+            hello = self._outbox.make_hello(self._polled)
+        return msgspec.json.encode(FromMonitor(hello=hello))
+
+    def _run(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            reports = self._take()
+            if not reports:
+                return
+            verdicts = self._send(reports)
+            if verdicts is None:
+                with self._changed:
+                    self._outbox.put_back(reports)
+                    self._changed.wait_for(
+                        lambda: self._is_stopped, pause_s * random.uniform(0.7, 1.0)
+                    )
+                pause_s = min(_MAX_PAUSE_S, pause_s * 2)
+                continue
+            pause_s = _FIRST_PAUSE_S
+            self._settle(reports, verdicts)
+
+    def _take(self) -> list[Report]:
+        """Wait for reports; empty when it is time to end."""
+        with self._changed:
+            while not self._is_stopped:
+                now = time.monotonic()
+                if self._reports_url:
+                    reports, due = self._outbox.take(_BATCH_LIMIT, now)
+                    if reports:
+                        return reports
+                else:
+                    due = None
+                self._changed.wait(None if due is None else max(0.0, due - now))
+        return []
+
+    def _send(self, reports: list[Report]) -> list[Verdict] | None:
+        """Send one batch; return the verdicts, or None where it must be repeated."""
+        with self._changed:
+            client, path, incarnation = self._get_client(), self._path, self._incarnation
+        batch = ReportBatch(engine_id=self._engine_id, incarnation=incarnation, reports=reports)
+        try:
+            reply = client.request("POST", path, msgspec.json.encode(batch))
+            if reply.status == 200:
+                return _REPLY.decode(reply.body).verdicts
+            detail = f"{client.base_url} answered {reply.status}: {reply.body[:300]!r}"
+        except (ConnectionFailedError, msgspec.DecodeError) as error:
+            detail = str(error)
+        log.warning("reports_not_acknowledged n=%d detail=%s", len(reports), detail)
+        self._change_address(client)
+        return None
+
+    def _get_client(self) -> HttpClient:
+        if self._client is None:
+            url = self._fallback_url if self._is_falling_back else self._reports_url
+            parts = urlsplit(url)
+            self._client = HttpClient(f"{parts.scheme}://{parts.netloc}", token=self._api_token)
+            self._path = parts.path
+        return self._client
+
+    def _change_address(self, failed: HttpClient) -> None:
+        """Try the other address next, and have main ask for the present one."""
+        failed.close()
+        with self._changed:
+            if self._client is failed:
+                self._client = None
+                self._is_falling_back = not self._is_falling_back
+            notes = self._take_notes([])
+        self._tell_main(FromMonitor(notes=notes, is_address_lost=True))
+
+    def _take_notes(self, acknowledged: list[str]) -> list[StageNote]:
+        """Take the notes that were set aside, without those that an acknowledgement overtakes."""
+        for attempt_id in acknowledged:
+            self._later.pop(attempt_id, None)
+        notes = list(self._later.values())
+        self._later = {}
+        return notes
+
+    def _settle(self, reports: list[Report], verdicts: list[Verdict]) -> None:
+        judged = {(verdict.attempt_id, verdict.kind) for verdict in verdicts}
+        left = [r for r in reports if (r.outcome.attempt_id, r.outcome.kind) not in judged]
+        for verdict in verdicts:
+            if verdict.verdict in ("stale", "refused"):
+                log.warning(
+                    "report_not_applied attempt_id=%s kind=%s verdict=%s message=%s",
+                    verdict.attempt_id,
+                    verdict.kind,
+                    verdict.verdict,
+                    verdict.message,
+                )
+        with self._changed:
+            ended, releases = self._outbox.acknowledge(verdicts)
+            if left:
+                log.warning("verdicts_missing n=%d", len(left))
+                self._outbox.put_back(left)
+            notes = self._take_notes(ended)
+        if ended or notes:
+            # Main first: were this process killed in between, the end would be told again, and
+            # main would know that it is settled.
+            self._tell_main(FromMonitor(notes=notes, acknowledged=ended))
+        if releases:
+            self._release(releases)
