@@ -1,0 +1,202 @@
+"""The database as the rest of the program sees it: transactions and reads with a deadline."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.pool import QueuePool
+
+from dag_engine.config import Config, DatabaseConfig
+from dag_engine.storage import failures
+from dag_engine.storage.connections import SqliteConnector, TimeLimit, make_connector
+from dag_engine.storage.errors import DatabaseUnavailableError, ForkedDatabaseError
+from dag_engine.storage.write_lock import WriteLock
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+DEADLINE_S = 2.0
+_FIRST_PAUSE_S = 0.01
+_LONGEST_PAUSE_S = 2.0
+_SLOW_S = 1.0
+
+
+class Database:
+    """One database, with a pool of connections for this process.
+
+    It must be opened after a fork. `run_txn` is the only way to write (the scheduler's own
+    connection apart): it repeats the whole function after a lost lock or connection, so that the
+    function must be repeatable and do nothing else but talk to the database.
+    """
+
+    def __init__(self, url: str, config: DatabaseConfig) -> None:
+        self.url = url
+        self.config = config
+        self.connector = make_connector(url, config)
+        self.dialect = self.connector.dialect
+        self.write_lock: WriteLock | None = None
+        if isinstance(self.connector, SqliteConnector):
+            path = self.connector.path
+            self.write_lock = WriteLock(path.with_name(path.name + ".lock"))
+        self._pid = os.getpid()
+        self._limit = TimeLimit()
+        self.engine = self._make_engine()
+
+    def _make_engine(self) -> Engine:
+        return sa.create_engine(
+            "sqlite://" if self.dialect == "sqlite" else "mysql+pymysql://",
+            creator=self._connect,
+            poolclass=QueuePool,
+            pool_size=self.config.pool_size,
+            max_overflow=self.config.pool_size,
+            pool_timeout=DEADLINE_S,
+            pool_recycle=1800,
+            pool_reset_on_return=None,
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+        )
+
+    def _connect(self) -> Any:
+        return self.connector.connect(timeout_s=self._limit.seconds)
+
+    @property
+    def path(self) -> Path | None:
+        """The SQLite file, if it is one."""
+        return self.connector.path if isinstance(self.connector, SqliteConnector) else None
+
+    def run_txn(self, work: Callable[[Connection], T], *, deadline_s: float = DEADLINE_S) -> T:
+        """Run `work` in a write transaction and return its result once that is committed.
+
+        Raises
+        ------
+        DatabaseUnavailableError
+            If the database could not be used before the deadline. A commit that broke off may
+            have gone through: the function must make it harmless to be called again.
+        """
+        return self._repeat(self._write_once, work, deadline_s)
+
+    def read(self, work: Callable[[Connection], T], *, deadline_s: float = DEADLINE_S) -> T:
+        """Run `work`, which only reads; every statement sees the newest committed state.
+
+        Raises
+        ------
+        DatabaseUnavailableError
+            If the database could not be used before the deadline.
+        """
+        return self._repeat(self._read_once, work, deadline_s)
+
+    def _repeat(
+        self,
+        once: Callable[[Callable[[Connection], T], float], T],
+        work: Callable[[Connection], T],
+        deadline_s: float,
+    ) -> T:
+        self.check_process()
+        started = time.monotonic()
+        deadline = started + deadline_s
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                result = once(work, deadline)
+            except Exception as error:
+                if not failures.is_retryable(error):
+                    raise
+                pause_s = self._pause_before_retry(error, pause_s, deadline)
+            else:
+                self._warn_if_slow(started)
+                return result
+
+    def _pause_before_retry(self, error: Exception, pause_s: float, deadline: float) -> float:
+        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        if failures.is_contention(error):
+            pause_s = min(pause_s, 0.2)
+        wait_s = pause_s * random.uniform(0.5, 1.0)  # jitter, no secret
+        if time.monotonic() + wait_s >= deadline:
+            raise DatabaseUnavailableError(failures.describe(error)) from error
+        time.sleep(wait_s)
+        return pause_s
+
+    def _warn_if_slow(self, started: float) -> None:
+        took_s = time.monotonic() - started
+        if took_s > _SLOW_S:
+            log.warning("transaction_slow took_s=%.3f", took_s)
+
+    def _read_once(self, work: Callable[[Connection], T], deadline: float) -> T:
+        remaining_s = max(deadline - time.monotonic(), 0.05)
+        with self._limit.set(remaining_s), self.engine.connect() as connection:
+            self._limit_answers(connection, remaining_s)
+            return work(connection)
+
+    def _write_once(self, work: Callable[[Connection], T], deadline: float) -> T:
+        if self.write_lock is None:
+            return self._write_unlocked(work, deadline)
+        if not self.write_lock.acquire(deadline - time.monotonic()):
+            raise DatabaseUnavailableError("another process holds the write lock")
+        try:
+            return self._write_unlocked(work, deadline)
+        finally:
+            self.write_lock.release()
+
+    def _write_unlocked(self, work: Callable[[Connection], T], deadline: float) -> T:
+        remaining_s = max(deadline - time.monotonic(), 0.05)
+        with self._limit.set(remaining_s), self.engine.connect() as connection:
+            self._limit_answers(connection, remaining_s)
+            connection.exec_driver_sql(
+                "BEGIN IMMEDIATE" if self.dialect == "sqlite" else "START TRANSACTION"
+            )
+            try:
+                result = work(connection)
+                connection.exec_driver_sql("COMMIT")
+            except BaseException:
+                self._roll_back(connection)
+                raise
+            return result
+
+    def _roll_back(self, connection: Connection) -> None:
+        if connection.invalidated:
+            return
+        try:
+            connection.exec_driver_sql("ROLLBACK")
+        except Exception:  # noqa: BLE001 - whatever went wrong, this connection is not used again
+            connection.invalidate()
+
+    def _limit_answers(self, connection: Connection, seconds: float) -> None:
+        if self.dialect != "mysql":
+            return
+        raw: Any = connection.connection.dbapi_connection
+        limit = min(float(self.config.read_timeout_s), seconds)
+        # PyMySQL reads these before every packet, and has no public way to change them.
+        raw._read_timeout = limit
+        raw._write_timeout = limit
+
+    def check_process(self) -> None:
+        """Refuse to work in a forked child: it would share sockets and locks with its parent."""
+        if os.getpid() != self._pid:
+            raise ForkedDatabaseError(self._pid, os.getpid())
+
+    def close(self) -> None:
+        """Close all connections of the pool."""
+        self.engine.dispose()
+        if self.write_lock is not None:
+            self.write_lock.close()
+
+
+def database_url(config: Config) -> str:
+    """Tell the URL: the configured one, else the SQLite file of the home folder."""
+    if config.database.url:
+        return config.database.url
+    return f"sqlite:///{(config.home / 'dagengine.db').absolute()}"
+
+
+def open_database(config: Config) -> Database:
+    """Open the configured database; nothing is asked of it yet."""
+    return Database(database_url(config), config.database)

@@ -1,0 +1,181 @@
+"""Errors of the storage."""
+
+from __future__ import annotations
+
+
+class StorageError(Exception):
+    """Base of what the storage raises; `status` is the HTTP status that fits, `code` a short word
+    for programs.
+    """
+
+    status = 500
+    code = "storage_error"
+
+
+class DatabaseUnavailableError(StorageError):
+    """The database could not be reached in time; the call may be repeated later."""
+
+    status = 503
+    code = "database_unavailable"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"The database cannot be used just now ({self.detail}). Try again in a moment."
+
+
+class DatabaseSettingsError(StorageError):
+    """The database's address or settings do not do; the message says what to change."""
+
+    code = "database_settings"
+
+    def __init__(self, problem: str, cure: str) -> None:
+        super().__init__(problem, cure)
+        self.problem = problem
+        self.cure = cure
+
+    def __str__(self) -> str:
+        return f"{self.problem} {self.cure}"
+
+
+class SchemaOutdatedError(StorageError):
+    """The tables are missing, older or newer than this program needs."""
+
+    status = 503
+    code = "schema_outdated"
+
+    def __init__(self, found: str, needed: str) -> None:
+        super().__init__(found, needed)
+        self.found = found
+        self.needed = needed
+
+    def __str__(self) -> str:
+        found = f"has schema {self.found}" if self.found else "has no tables yet"
+        return (
+            f"The database {found}, this program needs schema {self.needed}. "
+            "Run `dagengine db upgrade` with the newest program."
+        )
+
+
+class ForkedDatabaseError(StorageError):
+    """A database object was carried over a fork; both processes would share one connection."""
+
+    code = "forked_database"
+
+    def __init__(self, opened_by: int, used_by: int) -> None:
+        super().__init__(opened_by, used_by)
+        self.opened_by = opened_by
+        self.used_by = used_by
+
+    def __str__(self) -> str:
+        return (
+            f"The database was opened by process {self.opened_by} and is used by process "
+            f"{self.used_by}. Open it after the fork."
+        )
+
+
+class LeadershipLostError(StorageError):
+    """Another scheduler leads: its epoch stands in the leader row."""
+
+    code = "leadership_lost"
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(epoch)
+        self.epoch = epoch
+
+    def __str__(self) -> str:
+        return f"This scheduler no longer leads (its epoch was {self.epoch}). Nothing was written."
+
+
+class BatchRefusedError(StorageError):
+    """The database refused a batch for good; nothing of it was written."""
+
+    code = "batch_refused"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"The database refused the batch, nothing of it was written: {self.detail}"
+
+
+class NotFoundError(StorageError):
+    """No such thing in this namespace."""
+
+    status = 404
+    code = "not_found"
+
+    def __init__(self, kind: str, key: str) -> None:
+        super().__init__(kind, key)
+        self.kind = kind
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"There is no {self.kind} {self.key!r}."
+
+
+class PreconditionFailedError(StorageError):
+    """`If-Match` named another version than the present one."""
+
+    status = 412
+    code = "precondition_failed"
+
+    def __init__(self, expected: str, found: str) -> None:
+        super().__init__(expected, found)
+        self.expected = expected
+        self.found = found
+
+    def __str__(self) -> str:
+        return (
+            f"The definition has changed: If-Match names {self.expected}, the present one is "
+            f"{self.found}. Read it again and repeat the change."
+        )
+
+
+class NameTakenError(StorageError):
+    """Another definition of the namespace bears this name."""
+
+    status = 409
+    code = "name_taken"
+
+    def __init__(self, name: str, holder: str) -> None:
+        super().__init__(name, holder)
+        self.name = name
+        self.holder = holder
+
+    def __str__(self) -> str:
+        return f"The name {self.name!r} belongs to {self.holder}. Choose another name."
+
+
+class IdempotencyConflictError(StorageError):
+    """An `Idempotency-Key` came again with another request."""
+
+    status = 422
+    code = "idempotency_conflict"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return (
+            f"The Idempotency-Key {self.key!r} was used for another request. Use a new key for a "
+            "new request, or repeat the old request unchanged."
+        )
+
+
+class InvalidCursorError(StorageError):
+    """A cursor that no list has given out."""
+
+    status = 400
+    code = "invalid_cursor"
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__(cursor)
+        self.cursor = cursor
+
+    def __str__(self) -> str:
+        return f"The cursor {self.cursor!r} is not one of this list. Start without a cursor."

@@ -1,0 +1,134 @@
+"""Loads what a scheduler needs when it takes up runs, or starts."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from dag_engine.core.changes import StoredEngine, StoredRun, TaskRow
+from dag_engine.core.plan import Plan
+from dag_engine.storage import chunks, tables
+from dag_engine.storage.batch_rows import storable
+from dag_engine.storage.moments import UTC
+from executors.base import ArtifactRef
+
+_IDS_AT_ONCE = 200
+_plan_decoder = msgspec.json.Decoder(Plan)
+_ref_decoder = msgspec.json.Decoder(ArtifactRef)
+
+_TASK_COLUMNS = tables.columns(
+    tables.tasks,
+    "run_id idx operator state reason_code reason attempt engine_id n_failures n_losses "
+    "not_before started_at ended_at progress metrics",
+)
+
+
+def batches(values: list[Any], size: int = _IDS_AT_ONCE) -> Iterator[list[Any]]:
+    """Cut a list of keys into pieces that a statement can carry."""
+    for at in range(0, len(values), size):
+        yield values[at : at + size]
+
+
+def json_value(text: str | None) -> Any:
+    """Read JSON text of the database; None stays None."""
+    return None if text is None else msgspec.json.decode(text)
+
+
+def load_runs(connection: Connection, run_ids: list[str]) -> list[StoredRun]:
+    """Load runs with plans, tasks and outputs, in the order of the ids."""
+    found: dict[str, StoredRun] = {}
+    for ids in batches(run_ids):
+        for run in _load_some(connection, ids):
+            found[run.run_id] = run
+    return [found[run_id] for run_id in run_ids if run_id in found]
+
+
+def _load_some(connection: Connection, ids: list[str]) -> Iterator[StoredRun]:
+    runs, plans = tables.runs.c, tables.run_plans.c
+    pieces: dict[str, list[bytes]] = defaultdict(list)
+    for run_id, data in connection.execute(
+        sa.select(plans.run_id, plans.data)
+        .where(plans.run_id.in_(ids))
+        .order_by(plans.run_id, plans.part)
+    ):
+        pieces[run_id].append(data)
+    tasks = _load_tasks(connection, ids)
+    outputs = _load_outputs(connection, ids)
+    for row in connection.execute(sa.select(tables.runs).where(runs.run_id.in_(ids))):
+        yield StoredRun(
+            run_id=row.run_id,
+            namespace=row.namespace,
+            state=row.state,
+            reason_code=row.reason_code,
+            reason=row.reason or "",
+            priority=row.priority,
+            created_at=row.created_at,
+            started_at=row.started_at,
+            last_seq=row.last_seq,
+            plan=_plan_decoder.decode(chunks.join(pieces[row.run_id])),
+            tasks=tasks[row.run_id],
+            outputs=outputs[row.run_id],
+        )
+
+
+def _load_tasks(connection: Connection, ids: list[str]) -> dict[str, list[TaskRow]]:
+    columns = tables.tasks.c
+    loaded: dict[str, list[TaskRow]] = defaultdict(list)
+    for row in connection.execute(
+        sa.select(*_TASK_COLUMNS)
+        .where(columns.run_id.in_(ids))
+        .order_by(columns.run_id, columns.idx)
+    ):
+        task = TaskRow(*row)
+        task.reason = task.reason or ""
+        task.progress = json_value(row.progress)
+        task.metrics = json_value(row.metrics)
+        loaded[task.run_id].append(task)
+    return loaded
+
+
+def _load_outputs(
+    connection: Connection, ids: list[str]
+) -> dict[str, dict[int, list[ArtifactRef]]]:
+    columns = tables.artifacts.c
+    loaded: dict[str, dict[int, list[ArtifactRef]]] = defaultdict(lambda: defaultdict(list))
+    for run_id, index, ref in connection.execute(
+        sa.select(columns.run_id, columns.idx, columns.ref)
+        .where(columns.run_id.in_(ids))
+        .order_by(columns.run_id, columns.idx, columns.port)
+    ):
+        loaded[run_id][index].append(_ref_decoder.decode(ref))
+    return defaultdict(dict, {run_id: dict(ports) for run_id, ports in loaded.items()})
+
+
+def load_engines(connection: Connection) -> list[StoredEngine]:
+    """Load the operator engines that were not deregistered."""
+    columns = tables.operator_engines.c
+    return [
+        StoredEngine(engine_id, incarnation, registration.encode(), bool(is_alive))
+        for engine_id, incarnation, registration, is_alive in connection.execute(
+            sa.select(
+                columns.engine_id, columns.incarnation, columns.registration, columns.is_alive
+            )
+            .where(columns.deregistered_at.is_(None))
+            .order_by(columns.engine_id)
+        )
+    ]
+
+
+def add_stale_report(connection: Connection, attempt_id: str, verdict: str, outcome: str) -> None:
+    """Keep a report that changed nothing."""
+    connection.execute(
+        tables.stale_reports.insert().values(
+            attempt_id=storable(attempt_id, 64),
+            verdict=verdict,
+            outcome=storable(outcome, 1_000_000),
+            received_at=dt.datetime.now(UTC),
+        )
+    )

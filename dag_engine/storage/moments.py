@@ -1,0 +1,32 @@
+"""Moments: aware UTC in the program, naive UTC with microseconds in the database."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+UTC = dt.UTC
+
+
+def to_text(moment: dt.datetime | None) -> str | None:
+    """Write a moment as both databases store it: `2026-01-31 12:00:00.000001`."""
+    if moment is None:
+        return None
+    if moment.tzinfo is not UTC:
+        moment = to_utc(moment)
+    return moment.replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+def to_utc(moment: dt.datetime) -> dt.datetime:
+    """Express an aware moment in UTC; a naive one is refused, for nobody knows what it means."""
+    if moment.tzinfo is None:
+        raise ValueError(f"a moment without time zone cannot be stored: {moment!r}")
+    return moment.astimezone(UTC)
+
+
+def from_database(value: str | dt.datetime | None) -> dt.datetime | None:
+    """Read a moment as a driver returns it: text from SQLite, a naive datetime from MySQL."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = dt.datetime.fromisoformat(value)
+    return value.replace(tzinfo=UTC)
