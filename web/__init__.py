@@ -1,0 +1,1 @@
+"""The static pages: runs, one run live, and the API's documentation."""

@@ -1,0 +1,85 @@
+// The words of the pages, in English and Chinese, and the choice between them.
+
+const WORDS = {
+  en: {
+    other: "中文", docs: "API", runs: "Runs", run: "Run", dag: "DAG", state: "State", tasks: "Tasks",
+    created: "Created", took: "Took", empty: "No runs yet. Post a DAG file to /api/v1/runs.",
+    more: "More", all: "all", token: "Token", enter: "Use it", live: "live", broken: "reconnecting …",
+    pause: "Pause", resume: "Resume", cancel: "Cancel", retry: "Retry what failed", close: "Close",
+    operator: "Operator", algorithm: "Algorithm", reason: "Reason", attempt: "Attempt",
+    outputs: "Outputs", log: "Log", preview: "Preview", content: "Download", started: "started",
+    ended: "ended", rows: "rows", version: "version", range: "range", base_run: "follows run",
+    error: "Error", hint: "What to do", traceback: "Traceback", engine: "Operator engine",
+    worker: "Worker", metrics: "Figures", seed: "Seed", no_log: "Nothing was written yet.",
+    cut: "The first {0} of {1} operators are shown.", report: "Evaluation", confusion: "Confusion matrix",
+    actual: "actual", predicted: "predicted", positive: "positive", negative: "negative",
+    false_positive_rate: "false positive rate", true_positive_rate: "true positive rate", roc: "ROC curve",
+    first_rows: "First {0} of {1} rows",
+    states: {},
+  },
+  zh: {
+    other: "English", docs: "接口文档", runs: "运行", run: "运行", dag: "流程", state: "状态", tasks: "任务",
+    created: "创建时间", took: "用时", empty: "还没有运行。把 DAG 文件提交到 /api/v1/runs。",
+    more: "更多", all: "全部", token: "令牌", enter: "使用", live: "实时", broken: "重新连接中……",
+    pause: "暂停", resume: "继续", cancel: "取消", retry: "重试失败部分", close: "关闭",
+    operator: "算子", algorithm: "算法", reason: "原因", attempt: "尝试",
+    outputs: "输出", log: "日志", preview: "预览", content: "下载", started: "开始于",
+    ended: "结束于", rows: "行", version: "版本", range: "范围", base_run: "基于运行",
+    error: "错误", hint: "处理办法", traceback: "调用栈", engine: "算子引擎",
+    worker: "工作进程", metrics: "指标", seed: "随机种子", no_log: "尚无输出。",
+    cut: "只显示 {1} 个算子中的前 {0} 个。", report: "评估", confusion: "混淆矩阵",
+    actual: "实际", predicted: "预测", positive: "正类", negative: "负类",
+    false_positive_rate: "假阳性率", true_positive_rate: "真阳性率", roc: "ROC 曲线",
+    first_rows: "共 {1} 行，显示前 {0} 行",
+    states: {
+      pending: "等待上游", ready: "就绪", queued: "已派发", running: "运行中", retrying: "等待重试",
+      succeeded: "成功", failed: "失败", cancelled: "已取消", skipped: "已跳过",
+      upstream_failed: "上游失败", pausing: "暂停中", paused: "已暂停", cancelling: "取消中",
+    },
+  },
+};
+
+const listeners = [];
+let language = choose();
+
+function choose() {
+  const kept = localStorage.getItem("language");
+  if (kept in WORDS) return kept;
+  return navigator.languages.some((tag) => tag.toLowerCase().startsWith("zh")) ? "zh" : "en";
+}
+
+export function say(word, ...values) {
+  const text = WORDS[language][word] ?? WORDS.en[word] ?? word;
+  return values.reduce((filled, value, place) => filled.replace(`{${place}}`, value), text);
+}
+
+export function sayState(state) {
+  return WORDS[language].states[state] ?? state.replaceAll("_", " ");
+}
+
+export function locale() {
+  return language === "zh" ? "zh-CN" : "en-GB";
+}
+
+export function onLanguage(listener) {
+  listeners.push(listener);
+}
+
+export function startLanguage() {
+  const button = document.getElementById("language");
+  button.addEventListener("click", () => {
+    language = language === "zh" ? "en" : "zh";
+    localStorage.setItem("language", language);
+    apply();
+  });
+  apply();
+}
+
+function apply() {
+  document.documentElement.lang = locale();
+  document.getElementById("language").textContent = say("other");
+  for (const element of document.querySelectorAll("[data-text]")) {
+    element.textContent = say(element.dataset.text);
+  }
+  for (const listener of listeners) listener();
+}
