@@ -69,9 +69,8 @@ class SqlConnection:
                 f"Table {table!r} of connection {self._name!r} has no column {unknown[0]!r}.",
                 f"It has: {', '.join(known)}.",
             )
-        query: sa.Select[Any] = sa.select(*(sa.column(column) for column in columns)).select_from(
-            sa.table(table)
-        )
+        chosen: list[Any] = [sa.column(column) for column in columns]
+        query: Any = sa.select(*chosen).select_from(sa.table(table))
         if limit is not None:
             query = query.limit(limit)
         try:
