@@ -1,0 +1,209 @@
+"""Which ready task goes to which operator engine: queues with limits, labels, priorities, windows.
+
+Ready tasks lie in buckets of equal needs (queue, executor, labels), each a heap, so that the price
+of placing a task does not grow with the number of those that wait.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import heapq
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from dag_engine.core.live import Decision, LiveRun, LiveTask
+from dag_engine.core.machine import hand_out, hold_back
+from dag_engine.core.states import TaskState
+
+SMALLEST_RESERVE = 16
+"""An engine is handed at least this many tasks beyond its slots, so that no slot waits for news."""
+REASONS_REWRITTEN = 1000
+"""So many waiting tasks of a bucket get a new reason at most when what they wait for changes."""
+
+Needs = tuple[str, str, tuple[tuple[str, str], ...]]
+_Key = tuple[int, dt.datetime, str, int]
+
+
+@dataclass(slots=True)
+class Engine:
+    """An operator engine as the placement sees it: what it bears, and what is out at it."""
+
+    engine_id: str
+    labels: dict[str, str] = field(default_factory=dict)
+    slots: dict[str, int] = field(default_factory=dict)
+    n_open: dict[str, int] = field(default_factory=dict)
+    is_alive: bool = True
+
+    def serves(self, executor: str, labels: tuple[tuple[str, str], ...]) -> bool:
+        """Tell whether it has the executor and bears all the labels."""
+        return executor in self.slots and all(self.labels.get(k) == v for k, v in labels)
+
+    def room(self, executor: str) -> int:
+        """Return how many more tasks of an executor it may be handed."""
+        slots = self.slots.get(executor, 0)
+        return slots + max(SMALLEST_RESERVE, slots) - self.n_open.get(executor, 0)
+
+    def load(self, executor: str) -> float:
+        """Return the share of its slots that is taken; may be over 1."""
+        return self.n_open.get(executor, 0) / max(1, self.slots.get(executor, 0))
+
+
+@dataclass(slots=True)
+class _Bucket:
+    needs: Needs
+    heap: list[tuple[_Key, LiveRun, LiveTask]] = field(default_factory=list)
+    unexplained: list[tuple[LiveRun, LiveTask]] = field(default_factory=list)
+    code: str = ""
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Placement:
+    """Everything that waits for a place, and everything that is out.
+
+    `limits` gives named queues a largest number of tasks that may be out at once.
+    """
+
+    limits: Mapping[str, int | None] = field(default_factory=dict)
+    engines: dict[str, Engine] = field(default_factory=dict)
+    _buckets: dict[Needs, _Bucket] = field(default_factory=dict)
+    _offered: set[tuple[str, int]] = field(default_factory=set)
+    _out: dict[str, tuple[Engine | None, str, str]] = field(default_factory=dict)
+    _n_queued: dict[str, int] = field(default_factory=dict)
+
+    def add(self, run: LiveRun, task: LiveTask, out: Decision) -> None:
+        """Put a task forward; one whose run is held gets its reason at once. Twice counts once."""
+        if not run.may_start:
+            hold_back(run, task, "run_paused", "The run is paused.", out)
+            return
+        key = (run.run_id, task.plan.index)
+        if key in self._offered:
+            return
+        self._offered.add(key)
+        plan = task.plan
+        needs: Needs = (plan.queue, plan.executor, tuple(sorted(plan.labels.items())))
+        bucket = self._buckets.get(needs)
+        if bucket is None:
+            bucket = self._buckets[needs] = _Bucket(needs)
+        rank = (-plan.priority - run.priority, run.created_at, run.run_id, plan.index)
+        heapq.heappush(bucket.heap, (rank, run, task))
+        bucket.unexplained.append((run, task))
+
+    def place(self, out: Decision, send: Callable[[LiveRun, LiveTask, Engine], None]) -> None:
+        """Hand out what has a place, the highest priority first; `send` is told of each."""
+        heads = [
+            (bucket.heap[0][0], i) for i, bucket in enumerate(self._buckets.values()) if bucket.heap
+        ]
+        heapq.heapify(heads)
+        buckets = list(self._buckets.values())
+        while heads:
+            _, i = heapq.heappop(heads)
+            bucket = buckets[i]
+            self._drop_stale(bucket, out)
+            if not bucket.heap:
+                continue
+            engine = self._choose(bucket)
+            if engine is None:
+                continue
+            _, run, task = heapq.heappop(bucket.heap)
+            self._offered.discard((run.run_id, task.plan.index))
+            hand_out(run, task, engine.engine_id, out)
+            attempt_id = f"{run.run_id}.{task.row.index}.{task.row.attempt}"
+            self.count_out(attempt_id, engine.engine_id, task)
+            send(run, task, engine)
+            if bucket.heap:
+                heapq.heappush(heads, (bucket.heap[0][0], i))
+            else:
+                bucket.unexplained.clear()
+
+    @property
+    def has_unexplained(self) -> bool:
+        """Whether tasks wait whose reason is not stored yet."""
+        return any(bucket.heap and bucket.unexplained for bucket in self._buckets.values())
+
+    def explain(self, out: Decision) -> None:
+        """Store for the tasks that really wait what they wait for."""
+        for needs, bucket in list(self._buckets.items()):
+            self._drop_stale(bucket, out)
+            if not bucket.heap:
+                del self._buckets[needs]
+                continue
+            code, reason = self._why(bucket)
+            if code != bucket.code:
+                bucket.code, bucket.reason = code, reason
+                waiting = [(run, task) for _, run, task in bucket.heap[:REASONS_REWRITTEN]]
+            else:
+                waiting = bucket.unexplained
+            for run, task in waiting:
+                if (run.run_id, task.plan.index) in self._offered:
+                    hold_back(run, task, code, reason, out)
+            bucket.unexplained = []
+
+    def count_out(self, attempt_id: str, engine_id: str, task: LiveTask) -> None:
+        """Count an attempt as out at an engine (also one that an earlier scheduler handed out)."""
+        if attempt_id in self._out:
+            return
+        engine = self.engines.get(engine_id)
+        executor, queue = task.plan.executor, task.plan.queue
+        if engine is not None:
+            engine.n_open[executor] = engine.n_open.get(executor, 0) + 1
+        self._n_queued[queue] = self._n_queued.get(queue, 0) + 1
+        self._out[attempt_id] = (engine, executor, queue)
+
+    def count_back(self, attempt_id: str) -> None:
+        """Count an attempt as no longer out."""
+        entry = self._out.pop(attempt_id, None)
+        if entry is None:
+            return
+        engine, executor, queue = entry
+        if engine is not None:
+            engine.n_open[executor] -= 1
+        self._n_queued[queue] -= 1
+
+    def waiting(self) -> dict[str, int]:
+        """Count the tasks that wait, by queue; for metrics."""
+        counts: dict[str, int] = {}
+        for (queue, _, _), bucket in self._buckets.items():
+            counts[queue] = counts.get(queue, 0) + len(bucket.heap)
+        return counts
+
+    def _drop_stale(self, bucket: _Bucket, out: Decision) -> None:
+        """Take from the head what was cancelled, skipped or paused since it was put forward."""
+        while bucket.heap:
+            _, run, task = bucket.heap[0]
+            is_waiting = task.state in (TaskState.PENDING, TaskState.READY, TaskState.RETRYING)
+            if is_waiting and run.may_start:
+                return
+            heapq.heappop(bucket.heap)
+            self._offered.discard((run.run_id, task.plan.index))
+            if is_waiting:
+                hold_back(run, task, "run_paused", "The run is paused.", out)
+
+    def _choose(self, bucket: _Bucket) -> Engine | None:
+        queue, executor, labels = bucket.needs
+        limit = self.limits.get(queue)
+        if limit is not None and self._n_queued.get(queue, 0) >= limit:
+            return None
+        fitting = [
+            engine
+            for engine in self.engines.values()
+            if engine.is_alive and engine.serves(executor, labels) and engine.room(executor) > 0
+        ]
+        return min(
+            fitting, key=lambda engine: (engine.load(executor), engine.engine_id), default=None
+        )
+
+    def _why(self, bucket: _Bucket) -> tuple[str, str]:
+        queue, executor, labels = bucket.needs
+        limit = self.limits.get(queue)
+        if limit is not None and self._n_queued.get(queue, 0) >= limit:
+            return "queue_full", f"Queue {queue!r} has its limit of {limit} tasks out."
+        serving = [engine for engine in self.engines.values() if engine.serves(executor, labels)]
+        wanted = f"executor {executor!r}"
+        if labels:
+            wanted += " and labels " + ", ".join(f"{name}={value}" for name, value in labels)
+        if not serving:
+            return "no_engine", f"No operator engine with {wanted} has registered."
+        if not any(engine.is_alive for engine in serving):
+            return "engine_away", f"Every operator engine with {wanted} is away just now."
+        return "slots_busy", f"All slots of every operator engine with {wanted} are taken."

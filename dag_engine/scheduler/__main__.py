@@ -1,0 +1,89 @@
+"""Starts a scheduler process: `python -m dag_engine.scheduler <settings file>`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from dag_engine.config import Config, read_settings
+from dag_engine.scheduler.http import SchedulerServer
+from dag_engine.scheduler.loop import Scheduler
+from dag_engine.scheduler.settings import Surroundings
+from dag_engine.scheduler.tokens import AttemptTokens
+from dag_engine.storage import tokens as stored_tokens
+from dag_engine.storage.database import open_database
+from dag_engine.storage.scheduler_store import SchedulerStore
+from executors.store import ensure_marker
+from executors.transport.http_server import HttpServer
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def main() -> int:
+    """Schedule until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    config = read_settings(Path(sys.argv[1]))
+    secret = (config.home / "secret").read_text(encoding="ascii").strip()
+    database = open_database(config)
+    servers: list[SchedulerServer] = []
+    http = HttpServer(
+        lambda request: servers[0].handle(request),
+        config.scheduler.host,
+        config.scheduler.port,
+        name="scheduler",
+    )
+    url = _public_url(http, config.scheduler.host)
+    scheduler = Scheduler(
+        store=SchedulerStore(
+            database,
+            holder=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+            url=url,
+            lease_s=config.scheduler.leader_lease_s,
+        ),
+        surroundings=_look_around(config, secret, url),
+        lease_s=config.scheduler.leader_lease_s,
+    )
+    servers.append(
+        SchedulerServer(
+            scheduler,
+            secret,
+            needs_token=config.server.host not in LOOPBACK,
+            is_token=lambda digest: stored_tokens.find_token(database, digest) is not None,
+        )
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: scheduler.stop())
+    http.start()
+    scheduler.run()
+    http.close()
+    scheduler.store.close()
+    return 0
+
+
+def _public_url(http: HttpServer, host: str) -> str:
+    """Return the URL that others reach this server by; a wildcard address is named by the host."""
+    if host in ("0.0.0.0", "::"):
+        return f"http://{socket.gethostbyname(socket.gethostname())}:{http.port}"
+    return http.url
+
+
+def _look_around(config: Config, secret: str, url: str) -> Surroundings:
+    return Surroundings(
+        tokens=AttemptTokens(secret),
+        store_url=config.store_url,
+        store_marker=ensure_marker(config.store_url),
+        reports_url=url,
+        heartbeat_s=config.scheduler.heartbeat_s,
+        engine_lease_s=config.scheduler.engine_lease_s,
+        queue_limits={name: queue.limit for name, queue in config.queues.items()},
+        connections=config.connections,
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,36 @@
+"""Errors of the scheduler."""
+
+
+class SchedulerError(Exception):
+    """Base of what the scheduler raises; `http_status` is what its server answers."""
+
+    http_status = 500
+    code = "scheduler"
+
+
+class NotLeadingError(SchedulerError):
+    """No leader lease is held here just now: the call is to be repeated."""
+
+    http_status = 503
+    code = "not_leading"
+
+    def __str__(self) -> str:
+        return "This scheduler does not lead just now. Repeat the call in a moment."
+
+
+class StoreMismatchError(SchedulerError):
+    """An operator engine sees another artifact store than the dag engine."""
+
+    http_status = 409
+    code = "store_mismatch"
+
+    def __init__(self, store_url: str) -> None:
+        super().__init__(store_url)
+        self.store_url = store_url
+
+    def __str__(self) -> str:
+        return (
+            f"The operator engine does not see the artifact store {self.store_url}: its marker "
+            "file differs. Mount that store on the engine's host, or set store.url to one that "
+            "all hosts see."
+        )

@@ -1,0 +1,428 @@
+"""One reign of a leader: everything it holds in memory, from taking over to losing the lease.
+
+A reign handles what the inbox brings, lets the core decide, commits all changes of all runs in one
+transaction, and only then answers, sends and tells the feed. When its leadership is lost, the
+object is dropped with all it holds.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import heapq
+import itertools
+import logging
+import random
+import time
+from collections import OrderedDict
+from typing import Any
+
+import msgspec
+
+from dag_engine.core import machine
+from dag_engine.core.changes import CommandResult, StoredCommand, StoredEngine
+from dag_engine.core.consequences import settle
+from dag_engine.core.live import (
+    Decision,
+    LiveRun,
+    LiveTask,
+    Timer,
+    attempt_id_of,
+    revive,
+    split_attempt_id,
+)
+from dag_engine.core.placement import Engine, Placement
+from dag_engine.core.states import OPEN_TASK_STATES, TaskState
+from dag_engine.scheduler.dispatching import build_task
+from dag_engine.scheduler.engines import Engines, LiveEngine
+from dag_engine.scheduler.errors import StoreMismatchError
+from dag_engine.scheduler.feed import Feed
+from dag_engine.scheduler.inbox import (
+    EngineLeaves,
+    EngineRegisters,
+    HintCame,
+    Item,
+    Reply,
+    ReportsCame,
+)
+from dag_engine.scheduler.settings import Surroundings
+from dag_engine.storage.scheduler_store import SchedulerStore
+from executors.base import (
+    DispatchItem,
+    Registration,
+    RegistrationReply,
+    Report,
+    ReportReply,
+    Verdict,
+    VerdictWord,
+)
+
+log = logging.getLogger(__name__)
+
+POLL_S = 1.0
+"""How often the database is asked for runs and commands whose hint was lost."""
+EXPLAIN_AFTER_S = 0.1
+"""A task that waits longer than this is stored as `ready` with its reason."""
+TOUCH_S = 5.0
+"""How often it is stored which engines were heard of."""
+REMEMBERED_ENDS = 50_000
+LOAD_CHUNK = 200
+
+
+class Reign:
+    """The state of a leading scheduler."""
+
+    def __init__(
+        self, store: SchedulerStore, epoch: int, surroundings: Surroundings, feed: Feed
+    ) -> None:
+        self._store = store
+        self._epoch = epoch
+        self._around = surroundings
+        self._feed = feed
+        self._chance = random.Random()
+        self._runs: dict[str, LiveRun] = {}
+        self._placement = Placement(limits=surroundings.queue_limits)
+        self.engines = Engines(self._placement, epoch, surroundings.engine_lease_s)
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._counter = itertools.count()
+        self._recent_ends: OrderedDict[str, None] = OrderedDict()
+        self._answers: list[tuple[Reply, Any]] = []
+        self._next_poll = 0.0
+        self._next_touch = 0.0
+        self._explain_at: float | None = None
+
+    # --- taking over ------------------------------------------------------------------------------
+
+    def take_over(self) -> None:
+        """Load the engines and every live run, and hand out again what may never have arrived."""
+        for stored in self._store.load_engines():
+            self.engines.adopt(stored)
+        run_ids = self._store.load_live_run_ids()
+        for start in range(0, len(run_ids), LOAD_CHUNK):
+            out = self._new_decision()
+            for stored_run in self._store.load_runs(run_ids[start : start + LOAD_CHUNK]):
+                run = revive(stored_run)
+                self._runs[run.run_id] = run
+                for task in run.tasks:
+                    if task.state in OPEN_TASK_STATES:
+                        self._recover(run, task, out)
+                machine.resume_after_takeover(run, out)
+            self._conclude(out)
+        log.info("took_over epoch=%d runs=%d", self._epoch, len(self._runs))
+
+    def _recover(self, run: LiveRun, task: LiveTask, out: Decision) -> None:
+        live = self.engines.find(task.row.engine_id)
+        attempt_id = attempt_id_of(run.run_id, task.row.index, task.row.attempt)
+        if live is None:
+            machine.lose_attempt(run, task.row.index, "Its operator engine is gone.", out)
+            return
+        self._placement.count_out(attempt_id, live.engine.engine_id, task)
+        live.out.add(attempt_id)
+        if task.state is TaskState.QUEUED:
+            live.letters.append(self._letter(run, task))
+
+    # --- one round --------------------------------------------------------------------------------
+
+    def wait_s(self) -> float:
+        """Return how long the loop may wait for the inbox."""
+        now = time.monotonic()
+        moments = [self._next_poll]
+        if self._timers:
+            moments.append(self._timers[0][0])
+        if self._explain_at is not None:
+            moments.append(self._explain_at)
+        return max(0.0, min(moments) - now)
+
+    def round(self, items: list[Item]) -> None:
+        """Handle what has come and what is due, commit, then carry out.
+
+        Raises `LeadershipLostError`, or `BatchRefusedError` where the database refuses what was
+        decided; then nothing was written and this reign is at its end.
+        """
+        out = self._new_decision()
+        for item in items:
+            self._handle(item, out)
+        self._fire_timers(out)
+        if time.monotonic() >= self._next_poll:
+            self._poll(out)
+        self._conclude(out)
+
+    def abandon(self, error: Exception) -> None:
+        """Answer everybody who still waits, and stop sending."""
+        for reply, _ in self._answers:
+            reply.set(error)
+        self._answers.clear()
+        self.engines.close()
+
+    def status(self) -> dict[str, Any]:
+        """Describe the reign for people and metrics."""
+        return {
+            "epoch": self._epoch,
+            "live_runs": len(self._runs),
+            "waiting": self._placement.waiting(),
+            "engines": [
+                {
+                    "id": live.engine.engine_id,
+                    "is_alive": live.engine.is_alive,
+                    "out": len(live.out),
+                }
+                for live in self.engines.snapshot()
+            ],
+        }
+
+    def _new_decision(self) -> Decision:
+        return Decision(now=dt.datetime.now(dt.UTC), jitter=self._chance.random())
+
+    def _conclude(self, out: Decision) -> None:
+        self._settle_closed(out)
+        ready, out.ready = out.ready, []
+        for run, task in ready:
+            self._placement.add(run, task, out)
+        self._placement.place(out, self._send)
+        self._explain(out)
+        if out.batch:
+            self._store.commit(out.batch)
+            self._feed.publish(out.batch)
+        for reply, value in self._answers:
+            reply.set(value)
+        self._answers.clear()
+        for engine_id, attempt_id in out.kills:
+            live = self.engines.find(engine_id)
+            if live is not None:
+                live.kills.append(attempt_id)
+        self.engines.flush()
+        for timer in out.timers:
+            delay_s = max(0.0, (timer.at - out.now).total_seconds())
+            entry = (time.monotonic() + delay_s, next(self._counter), timer)
+            heapq.heappush(self._timers, entry)
+        for run in out.ended:
+            self._runs.pop(run.run_id, None)
+
+    def _settle_closed(self, out: Decision) -> None:
+        for engine_id, attempt_id in out.closed:
+            self._placement.count_back(attempt_id)
+            live = self.engines.find(engine_id)
+            if live is not None:
+                live.out.discard(attempt_id)
+        out.closed.clear()
+
+    def _explain(self, out: Decision) -> None:
+        now = time.monotonic()
+        if not self._placement.has_unexplained:
+            self._explain_at = None
+        elif self._explain_at is None:
+            self._explain_at = now + EXPLAIN_AFTER_S
+        elif now >= self._explain_at:
+            self._placement.explain(out)
+            self._explain_at = None
+
+    def _send(self, run: LiveRun, task: LiveTask, engine: Engine) -> None:
+        live = self.engines.find(engine.engine_id)
+        assert live is not None, "only engines that are alive are chosen"
+        letter = self._letter(run, task)
+        live.out.add(letter.task.attempt_id)
+        live.letters.append(letter)
+
+    def _letter(self, run: LiveRun, task: LiveTask) -> DispatchItem:
+        message = build_task(run, task, self._around.store_url, self._around.connections)
+        return DispatchItem(task=message, token=self._around.tokens.make(message.attempt_id))
+
+    # --- what comes in ----------------------------------------------------------------------------
+
+    def _handle(self, item: Item, out: Decision) -> None:
+        match item:
+            case ReportsCame():
+                verdicts = [self._report(report, out) for report in item.batch.reports]
+                self._answers.append((item.reply, ReportReply(verdicts=verdicts)))
+            case EngineRegisters():
+                self._register(item, out)
+            case HintCame():
+                self._load_new(item.run_ids, out)
+                if item.has_commands:
+                    self._run_commands(out)
+            case EngineLeaves():
+                self._remove_engine(item, out)
+
+    def _report(self, report: Report, out: Decision) -> Verdict:
+        outcome = report.outcome
+        attempt_id = outcome.attempt_id
+        word: VerdictWord = "refused"
+        message = "The token is not that of the attempt."
+        if self._around.tokens.is_right(attempt_id, report.token):
+            word, message = self._apply(report, out), ""
+        if word in ("stale", "refused"):
+            log.info("report_not_applied attempt_id=%s verdict=%s", attempt_id, word)
+            self._store.record_stale_report(attempt_id, word, msgspec.json.encode(outcome))
+        return Verdict(attempt_id=attempt_id, kind=outcome.kind, verdict=word, message=message)
+
+    def _apply(self, report: Report, out: Decision) -> VerdictWord:
+        outcome = report.outcome
+        try:
+            run_id, index, attempt = split_attempt_id(outcome.attempt_id)
+        except ValueError:
+            return "refused"
+        if outcome.attempt_id in self._recent_ends:
+            return "duplicate"
+        run = self._runs.get(run_id)
+        if run is None or not 0 <= index < len(run.tasks):
+            return "stale"
+        if run.tasks[index].row.attempt != attempt:
+            run.dying.discard(outcome.attempt_id)
+            return "stale"
+        if outcome.kind != "ended":
+            return machine.attempt_started(run, index, outcome, out)
+        word = machine.attempt_ended(run, index, outcome, out)
+        if word == "applied":
+            self._remember_end(outcome.attempt_id)
+        self._settle_closed(out)
+        return word
+
+    def _remember_end(self, attempt_id: str) -> None:
+        self._recent_ends[attempt_id] = None
+        if len(self._recent_ends) > REMEMBERED_ENDS:
+            self._recent_ends.popitem(last=False)
+
+    def _register(self, item: EngineRegisters, out: Decision) -> None:
+        registration = item.registration
+        if registration.store_marker != self._around.store_marker:
+            self._answers.append((item.reply, StoreMismatchError(self._around.store_url)))
+            return
+        self._store.save_registration(registration)
+        live = self.engines.admit(registration)
+        self._reconcile(registration, live, out)
+        held = [entry.attempt_id for entry in registration.inventory]
+        reply = RegistrationReply(
+            epoch=self._epoch,
+            reports_url=self._around.reports_url,
+            heartbeat_s=self._around.heartbeat_s,
+            lease_s=self._around.engine_lease_s,
+            tokens={attempt_id: self._around.tokens.make(attempt_id) for attempt_id in held},
+            forget=[attempt_id for attempt_id in held if attempt_id not in live.out],
+            acknowledged=[
+                entry.attempt_id
+                for entry in registration.inventory
+                if entry.stage == "ended" and entry.attempt_id in self._recent_ends
+            ],
+        )
+        self._answers.append((item.reply, reply))
+        log.info(
+            "engine_registered engine_id=%s incarnation=%s held=%d",
+            registration.engine_id,
+            registration.incarnation,
+            len(held),
+        )
+
+    def _reconcile(self, registration: Registration, live: LiveEngine, out: Decision) -> None:
+        """Compare what the engine holds with what it was handed: send again, or give up."""
+        held = {entry.attempt_id for entry in registration.inventory}
+        for attempt_id in sorted(live.out - held):
+            run_id, index, _ = split_attempt_id(attempt_id)
+            run = self._runs[run_id]
+            task = run.tasks[index]
+            if task.state is TaskState.QUEUED:
+                live.letters.append(self._letter(run, task))
+            else:
+                text = "The operator engine started again and no longer holds it."
+                machine.lose_attempt(run, index, text, out)
+        self._forget_dying(registration.engine_id, held, out)
+        self._settle_closed(out)
+
+    def _remove_engine(self, item: EngineLeaves, out: Decision) -> None:
+        """Forget an engine for good, with what it alone offers."""
+        if self.engines.find(item.engine_id) is not None:
+            self._lose_engine(item.engine_id, "The operator engine was deregistered.", out)
+            out.batch.engines.pop(item.engine_id)
+        self.engines.remove(item.engine_id)
+        self._store.deregister_engine(item.engine_id)
+        self._answers.append((item.reply, {"deregistered": item.engine_id}))
+
+    def _load_new(self, run_ids: list[str], out: Decision) -> None:
+        unknown = [run_id for run_id in run_ids if run_id not in self._runs]
+        if not unknown:
+            return
+        for stored in self._store.load_runs(unknown):
+            if stored.state == "pending" and stored.run_id not in self._runs:
+                run = revive(stored)
+                self._runs[run.run_id] = run
+                machine.start_run(run, out)
+
+    def _run_commands(self, out: Decision) -> None:
+        commands = self._store.find_commands()
+        self._load_new([command.run_id for command in commands], out)
+        for command in commands:
+            result = self._command(command, out)
+            out.batch.commands.append(CommandResult(command.id, result))
+            log.info(
+                "command_done run_id=%s kind=%s result=%s", command.run_id, command.kind, result
+            )
+        self._settle_closed(out)
+
+    def _command(self, command: StoredCommand, out: Decision) -> str:
+        run = self._runs.get(command.run_id)
+        if run is None:
+            return "impossible"
+        if command.operator is not None:
+            return machine.cancel_task(run, command.operator, out)
+        actions = {
+            "cancel": machine.cancel_run,
+            "pause": machine.pause_run,
+            "resume": machine.resume_run,
+        }
+        return actions[command.kind](run, out)
+
+    # --- what is due ------------------------------------------------------------------------------
+
+    def _fire_timers(self, out: Decision) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            _, _, timer = heapq.heappop(self._timers)
+            run = self._runs.get(timer.run_id)
+            if run is None:
+                continue
+            if timer.kind == "retry":
+                machine.retry_due(run, timer.index, timer.attempt, out)
+            elif timer.kind == "timeout":
+                machine.timeout_overdue(run, timer.index, timer.attempt, out)
+            else:
+                machine.cancel_overdue(run, out)
+        self._settle_closed(out)
+
+    def _poll(self, out: Decision) -> None:
+        """Find in the database what no hint told of, and engines whose lease is over."""
+        self._next_poll = time.monotonic() + POLL_S
+        self._load_new(self._store.find_new_run_ids(), out)
+        self._run_commands(out)
+        for engine_id in self.engines.find_expired():
+            text = f"Operator engine {engine_id} has not been heard of for its lease."
+            self._lose_engine(engine_id, text, out)
+        if time.monotonic() >= self._next_touch:
+            self._next_touch = time.monotonic() + TOUCH_S
+            self._store.touch_engines(self.engines.find_heard(TOUCH_S), out.now)
+
+    def _lose_engine(self, engine_id: str, text: str, out: Decision) -> None:
+        log.warning("engine_lost engine_id=%s reason=%s", engine_id, text)
+        live = self.engines.find(engine_id)
+        assert live is not None, "only engines that are alive expire"
+        registration = live.registration
+        for attempt_id in sorted(self.engines.dismiss(engine_id)):
+            run_id, index, _ = split_attempt_id(attempt_id)
+            machine.lose_attempt(self._runs[run_id], index, text, out)
+        out.batch.engines[engine_id] = StoredEngine(
+            engine_id=engine_id,
+            incarnation=registration.incarnation,
+            registration=msgspec.json.encode(registration),
+            is_alive=False,
+        )
+        self._forget_dying(engine_id, set(), out)
+        self._settle_closed(out)
+
+    def _forget_dying(self, engine_id: str, held: set[str], out: Decision) -> None:
+        """Wait no longer for the death of attempts that the engine does not hold."""
+        for run in [run for run in self._runs.values() if run.dying]:
+            gone = {
+                attempt_id
+                for attempt_id in run.dying - held
+                if run.tasks[split_attempt_id(attempt_id)[1]].row.engine_id == engine_id
+            }
+            if gone:
+                run.dying -= gone
+                settle(run, out)
