@@ -1,0 +1,220 @@
+"""How one thing that happened to a run leads to another, down to where nothing follows any more."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from dag_engine.core import retries
+from dag_engine.core.changes import ArtifactRow
+from dag_engine.core.live import Decision, LiveRun, LiveTask, Timer, attempt_id_of, provider
+from dag_engine.core.moves import attempt_row, change_run, change_task
+from dag_engine.core.states import OPEN_TASK_STATES, RunEvent, RunState, TaskEvent, TaskState
+from executors.base import Outcome
+
+TIMEOUT_BACKSTOP_S = 30.0
+"""Executors keep timeouts; the scheduler steps in this much later."""
+CANCEL_PATIENCE_S = 15.0
+"""A cancelled run waits this long at most for its processes to be reported dead."""
+
+
+def may_offer(task: LiveTask) -> bool:
+    """Tell whether nothing but a free place keeps a task from running."""
+    return task.n_waiting == 0 and (not task.plan.is_alternative or task.is_called)
+
+
+def offer(run: LiveRun, task: LiveTask, out: Decision) -> None:
+    """Put a task forward for the next placement."""
+    out.ready.append((run, task))
+
+
+def apply_success(run: LiveRun, task: LiveTask, outcome: Outcome, out: Decision) -> None:
+    """Keep a task's outputs and release what waited for them."""
+    task.outputs = list(outcome.outputs)
+    row = task.row
+    for port, ref in enumerate(task.outputs):
+        out.batch.artifacts.append(ArtifactRow(run.run_id, row.index, port, row.attempt, ref))
+    change_task(run, task, TaskEvent.SUCCEEDED, out, "ran")
+    if task.plan.alternative is not None:
+        _dismiss(run, run.tasks[task.plan.alternative], out)
+    released = [task]
+    while released:
+        source = released.pop()
+        released += [run.tasks[i] for i in source.rescues if run.tasks[i].state is TaskState.FAILED]
+        for index in source.downstream:
+            target = run.tasks[index]
+            target.n_waiting -= 1
+            if target.state is TaskState.PENDING and may_offer(target):
+                offer(run, target, out)
+
+
+def _dismiss(run: LiveRun, alternative: LiveTask, out: Decision) -> None:
+    """Skip an alternative that none of its operators needs any more, with all that waits for it."""
+    if any(
+        not run.tasks[i].is_final or run.tasks[i].state is TaskState.FAILED
+        for i in alternative.rescues
+    ):
+        return
+    stack = [alternative]
+    while stack:
+        task = stack.pop()
+        if task.state is not TaskState.PENDING:
+            continue
+        text = "The operator that it stands in for did not fail."
+        if task is not alternative:
+            text = f"{alternative.plan.operator} was not needed."
+        change_task(run, task, TaskEvent.SKIPPED, out, "not_needed", text)
+        stack += [run.tasks[i] for i in task.downstream]
+        if task.plan.alternative is not None:
+            stack.append(run.tasks[task.plan.alternative])
+
+
+def apply_failure(run: LiveRun, task: LiveTask, outcome: Outcome, out: Decision) -> None:
+    """Plan another attempt, or let the failure take its course."""
+    ruling = retries.rule(task.plan, task.row, outcome, out.jitter)
+    row = task.row
+    row.n_failures, row.n_losses = ruling.n_failures, ruling.n_losses
+    if ruling.delay_s is not None and not run.is_stopping:
+        row.not_before = out.now + dt.timedelta(seconds=ruling.delay_s)
+        row.ended_at = None
+        change_task(run, task, TaskEvent.RETRY_PLANNED, out, ruling.reason_code, ruling.reason)
+        timer = Timer(row.not_before, "retry", run.run_id, row.index, row.attempt)
+        out.timers.append(timer)
+        return
+    change_task(run, task, TaskEvent.FAILED, out, ruling.reason_code, ruling.reason)
+    _after_final_failure(run, task, out)
+
+
+def _after_final_failure(run: LiveRun, task: LiveTask, out: Decision) -> None:
+    if task.plan.alternative is not None:
+        alternative = run.tasks[task.plan.alternative]
+        if alternative.state is TaskState.SUCCEEDED:
+            _release_from(run, task, out)
+            return
+        if not alternative.is_final:
+            alternative.is_called = True
+            if alternative.state is TaskState.PENDING and may_offer(alternative):
+                offer(run, alternative, out)
+            return
+    spread_death(run, task, out)
+    if task.plan.on_failure == "stop":
+        _stop(run, task, out)
+
+
+def _release_from(run: LiveRun, task: LiveTask, out: Decision) -> None:
+    for index in task.downstream:
+        target = run.tasks[index]
+        target.n_waiting -= 1
+        if target.state is TaskState.PENDING and may_offer(target):
+            offer(run, target, out)
+
+
+def spread_death(run: LiveRun, dead: LiveTask, out: Decision) -> None:
+    """Mark everything that can no longer get its inputs."""
+    stack = [dead]
+    while stack:
+        task = stack.pop()
+        if task.plan.alternative is not None and task.state is not TaskState.FAILED:
+            _dismiss(run, run.tasks[task.plan.alternative], out)
+        rescued = [run.tasks[i] for i in task.rescues if run.tasks[i].state is TaskState.FAILED]
+        stack += rescued
+        for index in task.downstream:
+            target = run.tasks[index]
+            if target.state is TaskState.PENDING:
+                text = f"{task.plan.operator} is {task.state}, so its results are missing."
+                change_task(run, target, TaskEvent.UPSTREAM_FAILED, out, "upstream", text)
+                stack.append(target)
+
+
+def _stop(run: LiveRun, failed: LiveTask, out: Decision) -> None:
+    """Let nothing new start after a failure; what runs may finish."""
+    if run.is_stopping:
+        return
+    run.is_stopping = True
+    text = f"The run stopped because {failed.plan.operator} failed."
+    for task in run.tasks:
+        if task.state in (TaskState.PENDING, TaskState.READY):
+            change_task(run, task, TaskEvent.SKIPPED, out, "stopped", text)
+        elif task.state is TaskState.RETRYING:
+            code, reason = task.row.reason_code, task.row.reason
+            change_task(run, task, TaskEvent.FAILED, out, code, f"{reason} {text}".strip())
+        elif task.state is TaskState.QUEUED:
+            cancel_live_task(run, task, out, "stopped", text)
+
+
+def cancel_live_task(run: LiveRun, task: LiveTask, out: Decision, code: str, reason: str) -> None:
+    """Cancel a task that is not final; an attempt that is out is killed and fenced off."""
+    if task.state in OPEN_TASK_STATES:
+        kill_attempt(run, task, out)
+        close_attempt(run, task, out)
+        row = attempt_row(run, task, None)
+        row.state, row.reason_code, row.message = TaskState.CANCELLED, code, reason
+        row.ended_at = out.now
+        out.batch.attempts[run.run_id, row.index, row.attempt] = row
+    task.row.ended_at = out.now
+    change_task(run, task, TaskEvent.CANCELLED, out, code, reason)
+
+
+def kill_attempt(run: LiveRun, task: LiveTask, out: Decision) -> None:
+    """Ask the operator engine to kill the present attempt and remember that it may still live."""
+    attempt_id = attempt_id_of(run.run_id, task.row.index, task.row.attempt)
+    run.dying.add(attempt_id)
+    out.kills.append((task.row.engine_id or "", attempt_id))
+
+
+def close_attempt(run: LiveRun, task: LiveTask, out: Decision) -> None:
+    """Count the present attempt as no longer out."""
+    run.n_open -= 1
+    attempt_id = attempt_id_of(run.run_id, task.row.index, task.row.attempt)
+    out.closed.append((task.row.engine_id or "", attempt_id))
+
+
+def set_patience(run: LiveRun, out: Decision) -> None:
+    """Bound the wait for a cancelled run's processes."""
+    at = out.now + dt.timedelta(seconds=CANCEL_PATIENCE_S)
+    out.timers.append(Timer(at, "cancel", run.run_id))
+
+
+def set_timeout(run: LiveRun, task: LiveTask, out: Decision) -> None:
+    """Set the backstop behind an executor's own timeout."""
+    if task.plan.timeout_s is not None:
+        started_at = task.row.started_at or out.now
+        at = max(started_at, out.now) + dt.timedelta(
+            seconds=task.plan.timeout_s + TIMEOUT_BACKSTOP_S
+        )
+        out.timers.append(Timer(at, "timeout", run.run_id, task.row.index, task.row.attempt))
+
+
+def settle(run: LiveRun, out: Decision) -> None:
+    """Move the run on where its tasks allow it."""
+    if run.is_final:
+        return
+    if run.state is RunState.CANCELLING:
+        if run.n_unfinished == 0 and not run.dying:
+            _end_run(run, RunEvent.ALL_STOPPED, out, run.row.reason_code, run.row.reason)
+        return
+    if run.n_unfinished == 0:
+        culprit = _culprit(run)
+        if culprit is None:
+            _end_run(run, RunEvent.ALL_SUCCEEDED, out, "", "")
+        else:
+            text = f"{culprit.plan.operator} is {culprit.state}: {culprit.row.reason}"
+            _end_run(run, RunEvent.SOME_FAILED, out, culprit.row.reason_code, text)
+    elif run.state is RunState.PAUSING and run.n_open == 0:
+        change_run(run, RunEvent.DRAINED, out, run.row.reason_code, run.row.reason)
+
+
+def _culprit(run: LiveRun) -> LiveTask | None:
+    """Return the task that makes a finished run a failed one: a failure before its consequences."""
+    found = None
+    for task in run.tasks:
+        if task.state is TaskState.FAILED and provider(run, task.plan.index) is None:
+            return task
+        if found is None and task.state in (TaskState.CANCELLED, TaskState.UPSTREAM_FAILED):
+            found = task
+    return found
+
+
+def _end_run(run: LiveRun, event: RunEvent, out: Decision, code: str, reason: str) -> None:
+    run.row.ended_at = out.now
+    change_run(run, event, out, code, reason)
+    out.ended.append(run)

@@ -1,0 +1,245 @@
+"""Decides what follows from what happened to a run: pure functions of a live run, an event and the
+time.
+
+Each function changes the live run in memory and adds to a `Decision` the rows to store and the
+commands to carry out. Nobody else sees the live run before the rows are committed; where a commit
+is refused, the run is loaded again.
+"""
+
+from __future__ import annotations
+
+from dag_engine.core import retries
+from dag_engine.core.changes import AttemptRow
+from dag_engine.core.consequences import (
+    apply_failure,
+    apply_success,
+    cancel_live_task,
+    close_attempt,
+    kill_attempt,
+    may_offer,
+    offer,
+    set_patience,
+    set_timeout,
+    settle,
+    spread_death,
+)
+from dag_engine.core.live import Decision, LiveRun, LiveTask, Timer, attempt_id_of
+from dag_engine.core.moves import attempt_row, change_run, change_task
+from dag_engine.core.states import OPEN_TASK_STATES, RunEvent, RunState, TaskEvent, TaskState
+from executors.base import Outcome, VerdictWord
+
+# --- what happens to a run ------------------------------------------------------------------------
+
+
+def start_run(run: LiveRun, out: Decision) -> None:
+    """Begin a run that the api has accepted: what depends on nothing may start."""
+    out.batch.consumed_runs.append(run.run_id)
+    change_run(run, RunEvent.STARTED, out)
+    for task in run.tasks:
+        if task.n_waiting == 0 and not task.plan.is_alternative:
+            offer(run, task, out)
+    settle(run, out)
+
+
+def resume_after_takeover(run: LiveRun, out: Decision) -> None:
+    """Take up a run that an earlier scheduler left: offer what waits, set the timers again."""
+    for task in run.tasks:
+        if task.state is TaskState.RETRYING and run.state is not RunState.CANCELLING:
+            at = task.row.not_before or out.now
+            out.timers.append(Timer(at, "retry", run.run_id, task.plan.index, task.row.attempt))
+        elif task.state in (TaskState.PENDING, TaskState.READY) and may_offer(task):
+            offer(run, task, out)
+        elif task.state is TaskState.RUNNING:
+            set_timeout(run, task, out)
+    if run.state is RunState.CANCELLING:
+        set_patience(run, out)
+        for task in run.tasks:
+            if task.state is TaskState.CANCELLED and task.row.attempt and task.row.engine_id:
+                kill_attempt(run, task, out)
+    settle(run, out)
+
+
+def pause_run(run: LiveRun, out: Decision) -> str:
+    """Hand out nothing more until the run is resumed."""
+    if run.state in (RunState.PAUSING, RunState.PAUSED):
+        return "repeated"
+    if run.state is not RunState.RUNNING:
+        return "impossible"
+    change_run(run, RunEvent.PAUSE_ASKED, out, "asked", "Somebody paused the run.")
+    settle(run, out)
+    return "applied"
+
+
+def resume_run(run: LiveRun, out: Decision) -> str:
+    """Go on after a pause."""
+    if run.state is RunState.RUNNING:
+        return "repeated"
+    if run.state not in (RunState.PAUSING, RunState.PAUSED):
+        return "impossible"
+    change_run(run, RunEvent.RESUME_ASKED, out)
+    for task in run.tasks:
+        if task.state in (TaskState.PENDING, TaskState.READY) and may_offer(task):
+            offer(run, task, out)
+        elif task.state is TaskState.RETRYING:
+            at = task.row.not_before or out.now
+            out.timers.append(Timer(at, "retry", run.run_id, task.plan.index, task.row.attempt))
+    settle(run, out)
+    return "applied"
+
+
+def cancel_run(run: LiveRun, out: Decision) -> str:
+    """Cancel what is not final; the run is `cancelled` once its processes are dead."""
+    if run.state is RunState.CANCELLING:
+        return "repeated"
+    if run.is_final:
+        return "impossible"
+    change_run(run, RunEvent.CANCEL_ASKED, out, "asked", "Somebody cancelled the run.")
+    for task in run.tasks:
+        if not task.is_final:
+            cancel_live_task(run, task, out, "asked", "The run was cancelled.")
+    set_patience(run, out)
+    settle(run, out)
+    return "applied"
+
+
+def cancel_overdue(run: LiveRun, out: Decision) -> None:
+    """Stop waiting for the engines' word that a cancelled run's processes are dead."""
+    if run.state is RunState.CANCELLING:
+        run.dying.clear()
+        settle(run, out)
+
+
+# --- what happens to a task -----------------------------------------------------------------------
+
+
+def cancel_task(run: LiveRun, operator: str, out: Decision) -> str:
+    """Cancel one operator's task; what depends on it cannot run."""
+    task = next((task for task in run.tasks if task.plan.operator == operator), None)
+    if task is None:
+        return "impossible"
+    if task.is_final:
+        return "repeated" if task.state is TaskState.CANCELLED else "impossible"
+    cancel_live_task(run, task, out, "asked", "Somebody cancelled the task.")
+    spread_death(run, task, out)
+    settle(run, out)
+    return "applied"
+
+
+def hand_out(run: LiveRun, task: LiveTask, engine_id: str, out: Decision) -> None:
+    """Commit a task to an operator engine under a new attempt."""
+    row = task.row
+    row.attempt += 1
+    row.engine_id = engine_id
+    row.not_before = row.started_at = row.ended_at = row.progress = None
+    run.n_open += 1
+    change_task(run, task, TaskEvent.HANDED_OUT, out)
+    out.batch.attempts[run.run_id, row.index, row.attempt] = AttemptRow(
+        run_id=run.run_id,
+        index=row.index,
+        attempt=row.attempt,
+        state=TaskState.QUEUED,
+        engine_id=engine_id,
+        queued_at=out.now,
+    )
+
+
+def hold_back(run: LiveRun, task: LiveTask, code: str, reason: str, out: Decision) -> None:
+    """Store why a task that could run has to wait."""
+    if task.state is TaskState.PENDING:
+        change_task(run, task, TaskEvent.MADE_READY, out, code, reason)
+    elif task.state is TaskState.RETRYING:
+        change_task(run, task, TaskEvent.RETRY_DUE, out, code, reason)
+    elif task.state is TaskState.READY and task.row.reason_code != code:
+        task.row.reason_code, task.row.reason = code, reason
+        out.batch.tasks[run.run_id, task.row.index] = task.row
+
+
+def attempt_started(run: LiveRun, index: int, outcome: Outcome, out: Decision) -> VerdictWord:
+    """Take note that an attempt runs, or how far it is. After the end this changes nothing."""
+    task = run.tasks[index]
+    if task.state not in OPEN_TASK_STATES:
+        return "stale"
+    if task.state is TaskState.QUEUED:
+        task.row.started_at = outcome.started_at or out.now
+        change_task(run, task, TaskEvent.STARTED, out)
+        out.batch.attempts[run.run_id, index, task.row.attempt] = attempt_row(run, task, outcome)
+        set_timeout(run, task, out)
+    elif outcome.kind == "started":
+        return "duplicate"
+    if outcome.progress is not None:
+        progress = outcome.progress
+        task.row.progress = {
+            "done": progress.done,
+            "total": progress.total,
+            "message": progress.message,
+        }
+        out.batch.tasks[run.run_id, index] = task.row
+    return "applied"
+
+
+def attempt_ended(run: LiveRun, index: int, outcome: Outcome, out: Decision) -> VerdictWord:
+    """Apply the end of the task's present attempt."""
+    task = run.tasks[index]
+    attempt_id = attempt_id_of(run.run_id, index, task.row.attempt)
+    if task.state not in OPEN_TASK_STATES:
+        run.dying.discard(attempt_id)
+        settle(run, out)
+        return "stale" if task.state is TaskState.CANCELLED else "duplicate"
+    if task.state is TaskState.QUEUED:
+        task.row.started_at = outcome.started_at
+    close_attempt(run, task, out)
+    end = retries.normalise(outcome, task.plan.n_outputs)
+    row = attempt_row(run, task, end)
+    row.ended_at = end.ended_at or out.now
+    out.batch.attempts[run.run_id, index, task.row.attempt] = row
+    task.row.ended_at = row.ended_at
+    if end.metrics:
+        task.row.metrics = dict(end.metrics)
+    if end.state == "succeeded":
+        apply_success(run, task, end, out)
+    elif end.state == "cancelled":
+        row.state = TaskState.CANCELLED
+        change_task(run, task, TaskEvent.CANCELLED, out, "stopped", "Stopped at the engine.")
+        spread_death(run, task, out)
+    else:
+        apply_failure(run, task, end, out)
+    settle(run, out)
+    return "applied"
+
+
+def lose_attempt(run: LiveRun, index: int, detail: str, out: Decision) -> None:
+    """Give an attempt up whose operator engine is gone."""
+    task = run.tasks[index]
+    outcome = Outcome(
+        attempt_id=attempt_id_of(run.run_id, index, task.row.attempt),
+        kind="ended",
+        state="failed",
+        reason="lost",
+        message=detail,
+        started_at=task.row.started_at,
+    )
+    attempt_ended(run, index, outcome, out)
+
+
+def retry_due(run: LiveRun, index: int, attempt: int, out: Decision) -> None:
+    """Offer a task again whose waiting time after a failure is over."""
+    task = run.tasks[index]
+    if task.state is TaskState.RETRYING and task.row.attempt == attempt:
+        offer(run, task, out)
+
+
+def timeout_overdue(run: LiveRun, index: int, attempt: int, out: Decision) -> None:
+    """End an attempt that its executor should have ended long ago."""
+    task = run.tasks[index]
+    if task.state is not TaskState.RUNNING or task.row.attempt != attempt:
+        return
+    kill_attempt(run, task, out)
+    outcome = Outcome(
+        attempt_id=attempt_id_of(run.run_id, index, attempt),
+        kind="ended",
+        state="failed",
+        reason="timeout",
+        message=f"It ran longer than its {task.plan.timeout_s:g} s and was not ended.",
+        started_at=task.row.started_at,
+    )
+    attempt_ended(run, index, outcome, out)
