@@ -7,6 +7,7 @@ OpenAPI document.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
@@ -30,6 +31,7 @@ OCTETS = "application/octet-stream"
 API_PREFIX = "/api/v1"
 
 _TEXT_LIMIT = 4096
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +238,11 @@ def _bad_parameter(parameter: Parameter, expected: str, came: str) -> BadRequest
 def _read_number(parameter: Parameter, value: str) -> float:
     schema = parameter.schema
     expected = f"as a {schema['type']} from {schema['minimum']} to {schema['maximum']}"
+    is_whole = schema["type"] == "integer"
+    if is_whole and not _WHOLE.fullmatch(value):
+        raise _bad_parameter(parameter, expected, f"as {value!r}")
     try:
-        result = int(value, 10) if schema["type"] == "integer" else float(value)
+        result = int(value) if is_whole else float(value)
     except ValueError:
         raise _bad_parameter(parameter, expected, f"as {value!r}") from None
     if not schema["minimum"] <= result <= schema["maximum"]:

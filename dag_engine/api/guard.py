@@ -30,6 +30,8 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+DOCS_POLICY = PAGE_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+"""The documentation's user interface writes styles into its elements."""
 _DATA_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
 

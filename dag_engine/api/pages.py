@@ -1,0 +1,50 @@
+"""The pages for people: plain static files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Response, send_from_directory
+
+from dag_engine.api.calls import Answer, Resource
+from dag_engine.api.guard import DOCS_POLICY, PAGE_POLICY
+
+WEB = Path(__file__).resolve().parents[2] / "web"
+HTML = "text/html"
+
+pages = Resource("pages", "Pages", prefix="")
+_PAGE = {200: Answer("The page.", types=(HTML,))}
+
+
+def _page(name: str, policy: str = PAGE_POLICY) -> Response:
+    response = send_from_directory(WEB, name, max_age=0)
+    response.headers["Content-Security-Policy"] = policy
+    response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+@pages.call("GET", "/", _PAGE)
+def page_runs(query: object) -> Response:
+    """Show the list of runs."""
+    return _page("index.html")
+
+
+@pages.call("GET", "/runs/<word:run_id>", _PAGE)
+def page_run(query: object, run_id: str) -> Response:
+    """Show one run, live."""
+    return _page("run.html")
+
+
+@pages.call("GET", "/docs", _PAGE)
+def page_docs(query: object) -> Response:
+    """Show the interactive documentation of the API."""
+    return _page("docs.html", DOCS_POLICY)
+
+
+@pages.call("GET", "/static/<path:name>", {200: Answer("The file.", types=("*/*",))})
+def page_file(query: object, name: str) -> Response:
+    """Give a file that a page is made of."""
+    folder, _, rest = name.partition("/")
+    if folder == "vendor":
+        return _page(f"vendor/{rest}")
+    return _page(f"static/{name}")

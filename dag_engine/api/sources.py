@@ -1,0 +1,143 @@
+"""Which files may become datasets in place: those below a root that the configuration allows."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import unicodedata
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from dag_engine.api.errors import UnprocessableError
+from executors.store import get_local_path, get_scheme, is_local, make_file_url
+
+_CHUNK_BYTES = 1024 * 1024
+_NAME_LIMIT = 120
+_UNWANTED = re.compile(r"[^\w.()+-]+")
+_DATASET_ID = re.compile(r"\w[\w.-]{0,127}")
+_FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".xlsx": "excel",
+    ".xls": "excel",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".arrow": "arrow",
+}
+_COMPRESSED = ".gz"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a dataset version is made of; an empty digest means that it was not read."""
+
+    uri: str
+    filename: str
+    size_bytes: int = 0
+    sha256: str = ""
+
+
+def check_dataset_id(dataset_id: str) -> str:
+    """Return the id in its normal form, or refuse it."""
+    normal = unicodedata.normalize("NFC", dataset_id)
+    if not _DATASET_ID.fullmatch(normal):
+        raise UnprocessableError(
+            "bad_dataset_id",
+            f"{dataset_id[:100]!r} cannot be the id of a dataset.",
+            "Begin with a letter or digit; then up to 127 letters, digits, points, '_' or '-'.",
+        )
+    return normal
+
+
+def safe_filename(name: str) -> str:
+    """Make a plain file name of what a client called its file: no folders, nothing hidden."""
+    base = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
+    cleaned = _UNWANTED.sub("_", base).strip("._ ")
+    stem, suffix = os.path.splitext(cleaned)
+    while len((stem + suffix).encode()) > _NAME_LIMIT and stem:
+        stem = stem[:-1]
+    return (stem + suffix) if stem else "data"
+
+
+def find_format(filename: str, named: str = "") -> str:
+    """Tell the format by the name's ending, unless it is named."""
+    known = sorted(set(_FORMATS.values()))
+    if named:
+        if named not in known:
+            raise UnprocessableError(
+                "bad_format", f"The format {named[:50]!r} is not known.", f"Known: {known}."
+            )
+        return named
+    lowered = filename.lower().removesuffix(_COMPRESSED)
+    found = _FORMATS.get(os.path.splitext(lowered)[1])
+    if found is None:
+        endings = ", ".join(_FORMATS)
+        raise UnprocessableError(
+            "unknown_format",
+            f"The format of {filename!r} cannot be told by its ending.",
+            f"Name one of {known} as format, or use an ending of {endings} (also with .gz).",
+        )
+    return found
+
+
+def find_source(uri: str, roots: tuple[str, ...]) -> Source:
+    """Find a file or URL that lies below one of the roots; a local file is read for its digest."""
+    if not roots:
+        raise _refuse(uri, "The configuration allows no root.")
+    if get_scheme(uri) in ("http", "https", "s3", "hdfs", "gs"):
+        return _find_remote(uri, roots)
+    if not is_local(uri):
+        raise _refuse(uri, "Its scheme is not one that is read.")
+    return _find_local(uri, roots)
+
+
+def _refuse(uri: str, why: str) -> UnprocessableError:
+    return UnprocessableError(
+        "source_refused",
+        f"{uri[:200]!r} cannot become a dataset in place. {why}",
+        "Name a file or URL below one of the roots in dataset_roots, or upload the file.",
+    )
+
+
+def _find_remote(uri: str, roots: tuple[str, ...]) -> Source:
+    parts = urlsplit(uri)
+    path = unquote(unquote(parts.path))
+    is_odd = "\\" in path or "\x00" in path or any(step in (".", "..") for step in path.split("/"))
+    if is_odd or "@" in parts.netloc or parts.fragment:
+        raise _refuse(uri, "It holds steps, names or marks that may lead elsewhere.")
+    for root in roots:
+        prefix = root.rstrip("/") + "/"
+        if get_scheme(root) == parts.scheme and uri.startswith(prefix) and len(uri) > len(prefix):
+            return Source(uri, safe_filename(path))
+    raise _refuse(uri, "It lies below none of the roots.")
+
+
+def _find_local(uri: str, roots: tuple[str, ...]) -> Source:
+    path = get_local_path(uri)
+    if not os.path.isabs(path) or "\x00" in path:
+        raise _refuse(uri, "A path must be absolute.")
+    real = os.path.realpath(path)
+    if not any(_is_below(real, root) for root in roots if is_local(root)):
+        # the same words whether it exists or not: nothing is told of what lies elsewhere
+        raise _refuse(uri, "It lies below none of the roots.")
+    try:
+        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise _refuse(uri, f"It cannot be read: {error.strerror}.") from error
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _refuse(uri, "It is not a file.")
+        digest = hashlib.sha256()
+        size = 0
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return Source(make_file_url(real), os.path.basename(real), size, digest.hexdigest())
+
+
+def _is_below(real: str, root: str) -> bool:
+    folder = os.path.realpath(get_local_path(root))
+    return os.path.commonpath([real, folder]) == folder and real != folder

@@ -1,0 +1,126 @@
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from dag_engine.api.errors import UnprocessableError
+from dag_engine.api.sources import check_dataset_id, find_source, safe_filename
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "数据"
+    folder.mkdir()
+    (folder / "表.csv").write_bytes(b"a\n1\n")
+    (tmp_path / "secret.csv").write_bytes(b"s\n")
+    return folder
+
+
+def test_file_below_a_root_is_taken_with_size_and_digest(root: Path) -> None:
+    source = find_source(f"file://{root}/表.csv", (str(root),))
+
+    assert source.uri == f"file://{root}/表.csv"
+    assert (source.filename, source.size_bytes) == ("表.csv", 4)
+    assert source.sha256 == hashlib.sha256(b"a\n1\n").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["../secret.csv", "./../secret.csv", "", ".", "missing.csv", "\x00", "sub/../../secret.csv"],
+)
+def test_what_lies_outside_or_is_no_file_is_refused(root: Path, rest: str) -> None:
+    with pytest.raises(UnprocessableError):
+        find_source(f"{root}/{rest}", (str(root),))
+
+
+def test_relative_path_and_other_folder_with_the_same_beginning_are_refused(root: Path) -> None:
+    twin = root.with_name("数据2")
+    twin.mkdir()
+    (twin / "a.csv").write_bytes(b"")
+
+    for uri in ("表.csv", str(twin / "a.csv"), "file:表.csv", "C:\\a.csv", "gopher://h/a"):
+        with pytest.raises(UnprocessableError):
+            find_source(uri, (str(root),))
+
+
+def test_link_that_leads_out_of_the_root_is_refused(root: Path) -> None:
+    (root / "out.csv").symlink_to(root.parent / "secret.csv")
+    (root / "folder").symlink_to(root.parent)
+
+    for name in ("out.csv", "folder/secret.csv"):
+        with pytest.raises(UnprocessableError, match="none of the roots"):
+            find_source(str(root / name), (str(root),))
+
+
+def test_device_or_pipe_is_not_waited_for(root: Path) -> None:
+    os.mkfifo(root / "pipe.csv")
+
+    with pytest.raises(UnprocessableError, match="not a file"):
+        find_source(str(root / "pipe.csv"), (str(root),))
+
+
+def test_url_below_a_url_root_is_taken_unread() -> None:
+    roots = ("https://data.example/open/",)
+
+    source = find_source("https://data.example/open/a%20b.csv", roots)
+
+    assert (source.uri, source.sha256) == ("https://data.example/open/a%20b.csv", "")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://data.example/closed/a.csv",
+        "https://data.example/open",
+        "https://data.example/open/../closed/a.csv",
+        "https://data.example/open/%2e%2e/closed/a.csv",
+        "https://data.example/open/%252e%252e/closed/a.csv",
+        "https://data.example/open/..\\closed/a.csv",
+        "https://data.example.evil/open/a.csv",
+        "https://data.example@evil/open/a.csv",
+        "https://data.example/open/a.csv#x",
+        "http://data.example/open/a.csv",
+        "file:///open/a.csv",
+        "https://169.254.169.254/open/a.csv",
+    ],
+)
+def test_url_that_leads_elsewhere_is_refused(uri: str) -> None:
+    with pytest.raises(UnprocessableError):
+        find_source(uri, ("https://data.example/open/", "/srv/data"))
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("data.csv", "data.csv"),
+        ("违约 数据(1).xlsx", "违约_数据(1).xlsx"),
+        ("../../etc/passwd", "passwd"),
+        ("..\\..\\boot.ini", "boot.ini"),
+        ("C:\\Users\\a.csv", "a.csv"),
+        (".hidden.csv", "hidden.csv"),
+        ("...", "data"),
+        ("", "data"),
+        ("a\x00b\r\n.csv", "a_b_.csv"),
+    ],
+)
+def test_file_names_are_made_plain(name: str, safe: str) -> None:
+    assert safe_filename(name) == safe
+
+
+def test_long_file_name_keeps_its_ending() -> None:
+    name = safe_filename("长" * 300 + ".csv.gz")
+
+    assert name.endswith(".gz")
+    assert len(name.encode()) <= 120
+
+
+@pytest.mark.parametrize("dataset_id", ["40", "客户_1", "a.b-c"])
+def test_ordinary_dataset_ids_are_taken(dataset_id: str) -> None:
+    assert check_dataset_id(dataset_id) == dataset_id
+
+
+@pytest.mark.parametrize("dataset_id", ["", "..", "a/b", "a\\b", ".a", "a b", "x" * 129, "a\n"])
+def test_odd_dataset_ids_are_refused(dataset_id: str) -> None:
+    with pytest.raises(UnprocessableError):
+        check_dataset_id(dataset_id)
