@@ -1,0 +1,66 @@
+"""What the pool supervisor, its clients and its workers say to each other.
+
+The supervisor passes tasks and outcomes on as the bytes they came in; it reads only `TaskHead`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from executors.base import Resources
+
+
+class TaskHead(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a task that the supervisor needs."""
+
+    attempt_id: str
+    timeout_s: float | None = None
+    resources: Resources = Resources()
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a client asks. `submit`, `stage` and `status` are answered, in order."""
+
+    op: Literal["submit", "cancel", "release", "subscribe", "stage", "status"]
+    task: msgspec.Raw = msgspec.Raw(b"null")
+    ids: list[str] = []
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer to a command. `stage` is `accepted`, `started`, `ended` or empty (not held)."""
+
+    error: str = ""
+    stage: str = ""
+    status: dict[str, Any] = {}
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What a subscriber is told; the first one holds the present stage of all that is held."""
+
+    outcomes: list[msgspec.Raw]
+
+
+class WorkerWord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a worker says.
+
+    `born`: its process id, told by whoever forked it. `ready`: it takes tasks. `progress` and
+    `end` carry an outcome; `end` also says why the worker should be replaced, if it should, and
+    how long the attempt's log is.
+    """
+
+    kind: Literal["born", "ready", "progress", "end"]
+    pid: int = 0
+    attempt_id: str = ""
+    outcome: msgspec.Raw = msgspec.Raw(b"null")
+    retire: str = ""
+    log_bytes: int = 0
+
+
+class TemplateWord(msgspec.Struct, frozen=True, kw_only=True):
+    """What the template process says once it has imported what it could."""
+
+    seconds: float
+    n_threads: int
+    failed: dict[str, str] = {}

@@ -1,0 +1,159 @@
+"""What the local executor can be told, and what it tells its supervisor."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from typing import Any
+
+import msgspec
+
+from executors.base import ExecutorSettings
+from executors.errors import ExecutorError
+
+DEFAULT_PRELOAD = (
+    "threadpoolctl",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pyarrow.ipc",
+    "scipy.sparse",
+    "scipy.stats",
+    "sklearn.base",
+    "sklearn.cluster",
+    "sklearn.compose",
+    "sklearn.decomposition",
+    "sklearn.ensemble",
+    "sklearn.feature_selection",
+    "sklearn.impute",
+    "sklearn.linear_model",
+    "sklearn.metrics",
+    "sklearn.model_selection",
+    "sklearn.naive_bayes",
+    "sklearn.neighbors",
+    "sklearn.pipeline",
+    "sklearn.preprocessing",
+    "sklearn.svm",
+    "sklearn.tree",
+    "skops.io",
+    "executors.runtime.attempt",
+)
+
+
+class LocalOptionsError(ExecutorError):
+    """The options of a local executor are not what they should be."""
+
+    def __init__(self, executor: str, detail: str) -> None:
+        super().__init__(executor, detail)
+        self.executor = executor
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"Options of executor {self.executor!r}: {self.detail}"
+
+
+class LocalOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options of a local executor.
+
+    Parameters
+    ----------
+    workers : int
+        How many tasks run at once; 0 = the engine's slots, else two per core.
+    preload : list of str
+        Modules that a worker has imported before its first task; empty = none.
+    memory_mb : int, optional
+        Memory limit in MiB of a task that names none; None = no limit.
+    max_tasks_per_worker : int
+        A worker is replaced after so many tasks.
+    max_growth_mb : int
+        A worker is replaced, between two tasks, when it holds so much more memory (MiB) than when
+        it was new.
+    log_limit_bytes : int
+        The log of an attempt is cut at this size.
+    kill_grace_s : float
+        Seconds between SIGTERM and SIGKILL on cancel and timeout.
+    start_report_s : float
+        A start is reported by itself only when the attempt still runs after so many seconds.
+    """
+
+    workers: int = 0
+    preload: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_PRELOAD))
+    memory_mb: int | None = None
+    max_tasks_per_worker: int = 500
+    max_growth_mb: int = 512
+    log_limit_bytes: int = 64 * 1024 * 1024
+    kill_grace_s: float = 0.5
+    start_report_s: float = 0.05
+
+
+_LOWEST: dict[str, float] = {
+    "workers": 0,
+    "memory_mb": 1,
+    "max_tasks_per_worker": 1,
+    "max_growth_mb": 1,
+    "log_limit_bytes": 1024,
+    "kill_grace_s": 0,
+    "start_report_s": 0,
+}
+
+
+def read_options(executor: str, options: dict[str, Any]) -> LocalOptions:
+    """Check the options as configured. Raises `LocalOptionsError` naming the wrong one."""
+    try:
+        checked = msgspec.convert(options, LocalOptions)
+    except msgspec.ValidationError as error:
+        known = ", ".join(LocalOptions.__struct_fields__)
+        raise LocalOptionsError(executor, f"{error}. Known options: {known}.") from error
+    for name, lowest in _LOWEST.items():
+        value = getattr(checked, name)
+        if value is not None and value < lowest:
+            raise LocalOptionsError(executor, f"{name} must be at least {lowest:g}, not {value}.")
+    return checked
+
+
+class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pool supervisor reads from its settings file.
+
+    `runner` is the worker-side function that runs one attempt, `module:function`; tests name
+    another.
+    """
+
+    name: str
+    options: LocalOptions
+    executor: ExecutorSettings
+    runner: str = "executors.runtime.attempt:run_attempt"
+
+    @property
+    def n_slots(self) -> int:
+        """How many tasks run at once."""
+        return self.options.workers or self.executor.slots or 2 * (os.cpu_count() or 1)
+
+
+def _file_name(executor: str) -> str:
+    safe = re.sub(r"[^\w.-]", "_", executor)
+    if safe == executor and len(os.fsencode(safe)) <= 100:
+        return safe
+    digest = hashlib.sha256(executor.encode()).hexdigest()[:12]
+    return f"{safe[:30]}-{digest}"
+
+
+class PoolPaths:
+    """Where the files of one pool lie."""
+
+    def __init__(self, home: str, executor: str) -> None:
+        name = _file_name(executor)
+        home = os.path.abspath(home)
+        self.run = os.path.join(home, "run")
+        self.spool = os.path.join(home, "spool")
+        self.work = os.path.join(home, "work")
+        self.settings = os.path.join(self.run, f"pool-{name}.json")
+        self.socket = os.path.join(self.run, f"pool-{name}.sock")
+        self.lock = os.path.join(self.run, f"pool-{name}.lock")
+        self.journal = os.path.join(self.spool, f"{name}.journal")
+
+
+def log_path(logs: str, attempt_id: str) -> str:
+    """Path of an attempt's log; its id is `<run id>.<index>.<attempt>`."""
+    run_id, _, rest = attempt_id.partition(".")
+    return os.path.join(logs, run_id, f"{rest}.log")

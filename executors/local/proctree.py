@@ -1,0 +1,154 @@
+"""Looks at process trees in /proc: descendants, memory, what a dead pool left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterable
+
+_FREEZE_ROUNDS = 20
+
+
+def _numbers(path: str) -> list[int]:
+    try:
+        with open(path) as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:  # the process ended meanwhile
+        return []
+
+
+def _parent_of(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def all_pids() -> list[int]:
+    """List every process that is visible here."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _children_by_scan(pid: int) -> list[int]:
+    return [other for other in all_pids() if _parent_of(other) == pid]
+
+
+_KERNEL_LISTS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+
+
+def children_of(pid: int) -> list[int]:
+    """List direct children of a process, with dead ones that nobody has waited for."""
+    if not _KERNEL_LISTS_CHILDREN:
+        return _children_by_scan(pid)
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            found += _numbers(f"/proc/{pid}/task/{thread}/children")
+    return found
+
+
+def descendants_of(pid: int) -> list[int]:
+    """List all descendants of a process, parents before children."""
+    found: list[int] = []
+    pending = [pid]
+    while pending:
+        children = children_of(pending.pop())
+        found += children
+        pending += children
+    return found
+
+
+def send_signal(pids: Iterable[int], number: signal.Signals) -> None:
+    """Signal each process that still lives; what may not be signalled is left alone."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def kill_trees(roots: Iterable[int]) -> None:
+    """SIGKILL children of this process with all their descendants.
+
+    They are stopped first, until no new descendant shows up: so not even a process that forks
+    all the time can outrun the kill, and no number can be given to another process meanwhile.
+    """
+    stopped = {root: os.getpid() for root in roots}
+    send_signal(stopped, signal.SIGSTOP)
+    for _ in range(_FREEZE_ROUNDS):
+        new = {
+            child: pid
+            for pid in list(stopped)
+            for child in children_of(pid)
+            if child not in stopped
+        }
+        if not new:
+            break
+        for pid, parent in new.items():
+            _stop_child(pid, parent)
+        stopped |= new
+    send_signal(stopped, signal.SIGKILL)
+
+
+def _stop_child(pid: int, parent: int) -> None:
+    # The number is checked after the pidfd is open: it then names the process we mean, for good.
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:  # it ended meanwhile
+        return
+    try:
+        if _parent_of(pid) == parent:
+            signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
+    except (ProcessLookupError, PermissionError):
+        pass
+    finally:
+        os.close(pidfd)
+
+
+def own_memory_bytes(pid: int) -> int:
+    """Count the anonymous and shared memory that a process holds; mapped files do not count, for
+    the kernel can drop them.
+    """
+    return _sum_kib(f"/proc/{pid}/status", ("RssAnon:", "RssShmem:")) * 1024
+
+
+def proportional_memory_bytes(pid: int) -> int:
+    """Count the same, dividing pages that several processes share among them; slower."""
+    return _sum_kib(f"/proc/{pid}/smaps_rollup", ("Pss_Anon:", "Pss_Shmem:")) * 1024
+
+
+def _sum_kib(path: str, fields: tuple[str, ...]) -> int:
+    try:
+        with open(path) as file:
+            return sum(int(line.split()[1]) for line in file if line.startswith(fields))
+    except OSError:
+        return 0
+
+
+def find_marked(marker: str, arguments: list[str]) -> list[int]:
+    """Find what a dead pool left behind: processes that carry its environment marker, or whose
+    command line holds all of `arguments` (a child forked without exec keeps its parent's).
+    """
+    environment = {os.fsencode(marker)}
+    command = {os.fsencode(argument) for argument in arguments}
+    return [
+        pid
+        for pid in all_pids()
+        if environment <= _entries(pid, "environ") or command <= _entries(pid, "cmdline")
+    ]
+
+
+def _entries(pid: int, name: str) -> set[bytes]:
+    try:
+        with open(f"/proc/{pid}/{name}", "rb") as file:
+            return set(file.read().split(b"\0"))
+    except OSError:  # ended meanwhile, or of another user
+        return set()
+
+
+def ancestors_of(pid: int) -> list[int]:
+    """Follow a process to its parent, to its parent, and so on."""
+    found: list[int] = []
+    while (pid := _parent_of(pid)) > 1:
+        found.append(pid)
+    return found

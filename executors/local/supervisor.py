@@ -1,0 +1,303 @@
+"""The pool supervisor: `python -m executors.local.supervisor SETTINGS_FILE`.
+
+One process, one thread, one event loop. It takes attempts from clients, hands them to the workers
+that it forks, waits for them, and tells how each attempt ended. It imports nothing heavy and runs
+no task itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+import msgspec
+
+from executors.base import Outcome
+from executors.local import linux
+from executors.local.book import Attempt, AttemptBook, cancelled
+from executors.local.channel import Outbox
+from executors.local.deaths import describe_death
+from executors.local.desk import Desk
+from executors.local.loop import Loop
+from executors.local.messages import Answer, Command, TaskHead, WorkerWord
+from executors.local.options import PoolPaths, PoolSettings
+from executors.local.pool import PoolEvents, WorkerPool, WorkerRecord
+from executors.local.reaper import Reaper
+from executors.local.startup import clear_remains, prepare_process, take_lock
+from executors.local.watch import Watch
+
+log = logging.getLogger(__name__)
+
+_BROKEN_GRACE_S = 0.2
+_JOURNAL_RETRY_S = 1.0
+_decode_head = msgspec.json.Decoder(TaskHead).decode
+
+
+class Supervisor:
+    """Ties book, pool, reaper, watch and desk together."""
+
+    def __init__(self, settings: PoolSettings) -> None:
+        self._settings = settings
+        self._paths = PoolPaths(settings.executor.home, settings.name)
+        self._loop = Loop()
+        self._outbox = Outbox()
+        self._book = AttemptBook(self._paths.journal)
+        self._is_journal_retried = False
+        self._commands = {
+            "submit": self._submit,
+            "cancel": self._cancel,
+            "release": self._release,
+            "stage": self._tell_stage,
+            "status": self._tell_status,
+        }
+        events = PoolEvents(self._dispatch, self._on_word, self._on_death, self._on_broken)
+        self._pool = WorkerPool(self._loop, self._outbox, settings, events)
+        self._reaper = Reaper(self._loop, self._pool, settings.options.kill_grace_s)
+        self._watch = Watch(self._loop, self._book, settings, self._on_late, self._on_too_large)
+        self._desk: Desk | None = None
+
+    def run(self) -> None:
+        """Serve until a signal says stop, or the process that started us is gone."""
+        linux.adopt_orphans()
+        self._catch_signals()
+        for attempt_id in self._book.load():
+            log.warning("attempt_lost attempt_id=%s", attempt_id)
+            self._reaper.remove_folder(os.path.join(self._paths.work, attempt_id))
+        self._desk = Desk(
+            self._loop, self._outbox, self._paths.socket, self._on_command, self._book.stages
+        )
+        self._pool.start()
+        log.info("pool_started slots=%d pid=%d", self._settings.n_slots, os.getpid())
+        self._loop.run(self._flush)
+        self._stop()
+
+    def _catch_signals(self) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        self._wakeup = (ours, theirs)  # kept open
+        signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, frame: self._loop.stop())
+        self._loop.watch(ours.fileno(), lambda _: self._on_signal(), 1)
+        parent_fd = os.pidfd_open(os.getppid())
+        self._loop.watch(parent_fd, lambda _: self._loop.stop(), 1)
+
+    def _on_signal(self) -> None:
+        self._wakeup[0].recv(4096)
+        self._reaper.reap()
+
+    def _flush(self) -> None:
+        """End of a round: first write down, then hand out and tell."""
+        while True:
+            if not self._book.journal.flush():
+                self._retry_journal()
+            news, self._book.news = self._book.news, []
+            if news and self._desk is not None:
+                self._desk.tell(news)
+            self._outbox.flush()
+            if not self._book.news:
+                return
+
+    def _retry_journal(self) -> None:
+        if not self._is_journal_retried:
+            self._is_journal_retried = True
+            self._loop.call_after(_JOURNAL_RETRY_S, self._end_journal_pause)
+
+    def _end_journal_pause(self) -> None:
+        self._is_journal_retried = False
+
+    def _stop(self) -> None:
+        log.info("pool_stopping n_busy=%d", self._pool.n_busy)
+        if self._desk is not None:
+            self._desk.close()
+        self._pool.close()
+        self._reaper.kill_all()
+        self._book.journal.flush()
+        self._book.journal.close()
+
+    # --- what clients ask -------------------------------------------------------------------------
+
+    def _on_command(self, command: Command) -> Answer | None:
+        return self._commands[command.op](command)
+
+    def _submit(self, command: Command) -> Answer:
+        task = bytes(command.task)
+        try:
+            head = _decode_head(task)
+        except msgspec.DecodeError as error:
+            return Answer(error=f"Not a task: {error}")
+        if "/" in head.attempt_id or head.attempt_id.count(".") < 2:
+            return Answer(error=f"{head.attempt_id!r} is not <run id>.<task index>.<attempt>.")
+        attempt = self._book.accept(head, task)
+        if attempt is not None:
+            self._dispatch()
+            if attempt.stage == "accepted":
+                self._book.note_accepted(attempt)
+                self._pool.fill(len(self._book.queue))
+        return Answer()
+
+    def _cancel(self, command: Command) -> None:
+        for attempt_id in command.ids:
+            attempt = self._book.attempts.get(attempt_id)
+            if attempt is None:
+                self._book.leave_tombstone(attempt_id)
+            elif attempt.stage == "accepted":
+                self._book.queue.remove(attempt)
+                self._book.end(attempt, cancelled(attempt, "Cancelled before its start."))
+            elif attempt.worker is not None and not attempt.cause:
+                attempt.cause = "cancel"
+                self._reaper.kill(attempt.worker)
+
+    def _release(self, command: Command) -> None:
+        self._book.release(command.ids)
+
+    def _tell_stage(self, command: Command) -> Answer:
+        attempt = self._book.attempts.get(command.ids[0]) if command.ids else None
+        return Answer(stage=attempt.stage if attempt is not None else "")
+
+    def _tell_status(self, command: Command) -> Answer:
+        workers = [
+            {
+                "pid": worker.pid,
+                "stage": worker.stage,
+                "is_preloaded": worker.is_preloaded,
+                "n_tasks": worker.n_tasks,
+                "attempt_id": worker.attempt.id if worker.attempt else "",
+            }
+            for worker in self._pool.workers
+        ]
+        template = self._pool.template
+        status: dict[str, Any] = {
+            "pid": os.getpid(),
+            "slots": self._settings.n_slots,
+            "workers": workers,
+            "n_queued": len(self._book.queue),
+            "n_held": len(self._book.attempts),
+            "template": {
+                "pid": template.pid,
+                "is_ready": template.is_ready,
+                "failed": template.failed,
+            },
+        }
+        return Answer(status=status)
+
+    # --- what workers do --------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        """Hand waiting attempts, oldest first, to free workers."""
+        while self._book.queue:
+            worker = self._pool.take_idle()
+            if worker is None:
+                return
+            attempt = self._book.queue.popleft()
+            self._pool.give(worker, attempt, self._book.start(attempt, worker))
+            self._watch.begin(attempt)
+
+    def _on_word(self, worker: WorkerRecord, word: WorkerWord) -> None:
+        attempt = worker.attempt
+        if attempt is None:
+            return
+        if word.kind == "progress":
+            self._watch.note_progress(attempt, bytes(word.outcome))
+        elif attempt.cause:  # being killed: what it says now does not count
+            self._reaper.kill_now(worker)
+        else:
+            self._book.end_as_told(attempt, self._outcome_of(attempt, word))
+            worker.attempt = None
+            self._let_go(worker, word.retire)
+
+    def _outcome_of(self, attempt: Attempt, word: WorkerWord) -> bytes:
+        """Take the outcome as it came, unless the log had to be cut."""
+        outcome = bytes(word.outcome)
+        is_too_long = word.log_bytes > self._settings.options.log_limit_bytes
+        if not (is_too_long or attempt.dropped_log_bytes):
+            return outcome
+        size_bytes = self._watch.finish_log(attempt)
+        decoded = msgspec.json.decode(outcome, type=Outcome)
+        return msgspec.json.encode(msgspec.structs.replace(decoded, log_bytes=size_bytes))
+
+    def _let_go(self, worker: WorkerRecord, retire: str) -> None:
+        if worker.stage == "leaving":  # these were its last words
+            return
+        if not retire:
+            self._pool.give_back(worker)
+            return
+        log.info("worker_retired pid=%d why=%s n_tasks=%d", worker.pid, retire, worker.n_tasks)
+        if retire == "children":
+            self._reaper.kill_now(worker)
+        else:
+            self._pool.retire(worker)
+        self._pool.fill(len(self._book.queue))
+        self._dispatch()
+
+    def _on_death(self, worker: WorkerRecord, result: os.waitid_result) -> None:
+        attempt = worker.attempt
+        if attempt is None:
+            self._reaper.when_swept(lambda: None)
+        else:
+            is_out_of_memory = self._watch.has_kernel_killed()
+            death = describe_death(attempt, result, is_out_of_memory=is_out_of_memory)
+            self._reaper.when_swept(lambda: self._end_dead(attempt, worker, death))
+
+    def _end_dead(self, attempt: Attempt, worker: WorkerRecord, death: Outcome) -> None:
+        log_bytes = self._watch.finish_log(attempt)
+        death = msgspec.structs.replace(death, worker=worker.name, log_bytes=log_bytes)
+        self._book.end(attempt, death)
+        self._reaper.remove_folder(os.path.join(self._paths.work, attempt.id))
+
+    def _on_broken(self, worker: WorkerRecord) -> None:
+        """See to a busy worker whose socket is closed: it is dying, or its task closed it."""
+        attempt = worker.attempt
+
+        def kill_if_alive() -> None:
+            if worker in self._pool.workers and attempt is not None:
+                attempt.detail = "The task closed the worker's connection to its supervisor."
+                self._reaper.kill_now(worker)
+
+        self._loop.call_after(_BROKEN_GRACE_S, kill_if_alive)
+
+    # --- what the watch finds ---------------------------------------------------------------------
+
+    def _on_late(self, attempt: Attempt) -> None:
+        if attempt.worker is not None and not attempt.cause:
+            attempt.cause = "timeout"
+            self._reaper.kill(attempt.worker)
+
+    def _on_too_large(self, attempt: Attempt, detail: str) -> None:
+        if attempt.worker is not None and not attempt.cause:
+            attempt.cause = "memory"
+            attempt.detail = detail
+            self._reaper.kill_now(attempt.worker)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the supervisor of the settings file that is named; 0 when it was told to stop."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    if len(arguments) != 1:
+        log.error("usage: python -m executors.local.supervisor SETTINGS_FILE")
+        return 2
+    with open(arguments[0], "rb") as file:
+        settings = msgspec.json.decode(file.read(), type=PoolSettings)
+    paths = PoolPaths(settings.executor.home, settings.name)
+    prepare_process(paths, settings)
+    lock = take_lock(paths.lock)
+    if lock is None:
+        log.error("pool_locked path=%s: another supervisor of this pool is running", paths.lock)
+        return 3
+    clear_remains(paths, arguments[0])
+    Supervisor(settings).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,301 @@
+"""A worker: takes one task after the other from its supervisor, and does nothing else."""
+
+from __future__ import annotations
+
+import datetime as dt
+import errno
+import faulthandler
+import gc
+import importlib
+import io
+import os
+import resource
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+import msgspec
+
+from executors.base import ExecutorSettings, Outcome, Task
+from executors.local import birth, linux, options, proctree
+from executors.local.messages import WorkerWord
+from executors.transport.frames import FrameDecoder, encode_frame
+
+Runner = Callable[
+    [Task, ExecutorSettings, Callable[[Outcome], None], Callable[[], bool]],
+    Outcome,
+]
+
+_READ_SIZE = 256 * 1024
+_OUTCOME_LIMIT_BYTES = 4 * 1024 * 1024
+_PROGRESS_EVERY_S = 0.1
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_encode = msgspec.json.Encoder().encode
+_decode_task = msgspec.json.Decoder(Task).decode
+
+
+def worker_main(
+    sock: socket.socket, settings: options.PoolSettings, supervisor_pid: int
+) -> NoReturn:
+    """Be a worker; for a process that was just forked."""
+    try:
+        birth.leave_parent(sock.fileno(), supervisor_pid)
+        Worker(sock, settings).run()
+    except BaseException:  # noqa: BLE001 - nothing above may run in a forked process
+        traceback.print_exc()
+    os._exit(1)
+
+
+class Worker:
+    """One worker process.
+
+    Whatever a task leaves changed that could hurt the next one is put back, or the worker asks to
+    be replaced.
+    """
+
+    def __init__(self, sock: socket.socket, settings: options.PoolSettings) -> None:
+        self._sock = sock
+        self._settings = settings
+        self._pid = os.getpid()
+        self._name = f"{socket.gethostname()}:{self._pid}"
+        self._decoder = FrameDecoder()
+        self._send_lock = threading.Lock()
+        self._runner: Runner | None = None
+        self._progress_at = 0.0
+        self._attempt_id = ""
+        self._n_tasks = 0
+        self._cwd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._environ = dict(os.environ)
+        self._work = options.PoolPaths(settings.executor.home, settings.name).work
+        self._base_bytes = 0
+
+    def run(self) -> NoReturn:
+        """Take tasks until the supervisor closes the socket."""
+        self._prepare()
+        self._send(WorkerWord(kind="ready", pid=self._pid))
+        self._load_runner()
+        self._base_bytes = proctree.own_memory_bytes(self._pid)
+        gc.collect()
+        gc.freeze()
+        while True:
+            data = self._receive()
+            if not data:
+                os._exit(0)
+            for payload in self._decoder.feed(data):
+                self._send(self._run_task(_decode_task(payload)))
+
+    def _receive(self) -> bytes:
+        try:
+            return self._sock.recv(_READ_SIZE)
+        except ConnectionResetError:  # the supervisor is gone
+            return b""
+
+    def _prepare(self) -> None:
+        linux.adopt_orphans()
+        linux.write_c_output_by_lines()
+        birth.draw_own_random_numbers()
+        os.register_at_fork(after_in_child=self._sock.close)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        faulthandler.enable(file=2)
+
+    def _load_runner(self) -> str:
+        """Import the function that runs attempts; return the traceback if that fails."""
+        if self._runner is None:
+            module, _, name = self._settings.runner.partition(":")
+            try:
+                self._runner = getattr(importlib.import_module(module), name)
+            except Exception:  # noqa: BLE001 - told as the outcome of each task
+                return traceback.format_exc()
+        return ""
+
+    # --- one task ---------------------------------------------------------------------------------
+
+    def _run_task(self, task: Task) -> WorkerWord:
+        self._attempt_id = task.attempt_id
+        self._progress_at = 0.0
+        self._n_tasks += 1
+        started_at = dt.datetime.now(dt.UTC)
+        try:
+            self._open_log(task.attempt_id)
+        except OSError as error:
+            outcome = self._log_failure(task, error)
+        else:
+            outcome = self._run_runner(task)
+        if os.getpid() != self._pid:  # a child that the algorithm forked came back here
+            os._exit(0)
+        retire = self._clean_up(task)
+        log_bytes = self._log_size()
+        outcome = msgspec.structs.replace(
+            outcome,
+            started_at=outcome.started_at or started_at,
+            ended_at=outcome.ended_at or dt.datetime.now(dt.UTC),
+            worker=self._name,
+            log_bytes=log_bytes,
+        )
+        return WorkerWord(
+            kind="end",
+            attempt_id=task.attempt_id,
+            outcome=msgspec.Raw(self._encode_outcome(outcome)),
+            retire=retire,
+            log_bytes=log_bytes,
+        )
+
+    def _open_log(self, attempt_id: str) -> None:
+        path = options.log_path(self._settings.executor.logs, attempt_id)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        try:
+            fd = os.open(path, flags, 0o644)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            fd = os.open(path, flags, 0o644)
+        os.dup2(fd, 1)
+        os.dup2(fd, 2)
+        os.close(fd)
+
+    @staticmethod
+    def _log_failure(task: Task, error: OSError) -> Outcome:
+        return Outcome(
+            attempt_id=task.attempt_id,
+            kind="ended",
+            state="failed",
+            reason="disk_full" if error.errno in _DISK_FULL else "error",
+            message=f"The attempt's log cannot be opened: {error}.",
+            hint="Free space, or check the rights of the folder of logs.",
+        )
+
+    def _run_runner(self, task: Task) -> Outcome:
+        failure = self._load_runner()
+        if self._runner is not None:
+            try:
+                return self._runner(task, self._settings.executor, self._tell, _is_cancelled)
+            except BaseException:  # noqa: BLE001 - a task must not take its worker's loop down
+                failure = traceback.format_exc()
+        return Outcome(
+            attempt_id=task.attempt_id,
+            kind="ended",
+            state="failed",
+            reason="error",
+            message=f"The attempt could not be run: {failure.strip().rpartition(chr(10))[2]}",
+            traceback=failure,
+        )
+
+    def _encode_outcome(self, outcome: Outcome) -> bytes:
+        encoded = _encode(outcome)
+        if len(encoded) <= _OUTCOME_LIMIT_BYTES:
+            return encoded
+        return _encode(
+            msgspec.structs.replace(
+                outcome,
+                state="failed",
+                reason="invalid_output",
+                message=f"The outcome is {len(encoded)} bytes long; at most "
+                f"{_OUTCOME_LIMIT_BYTES} are told.",
+                hint="Give large results as a table, model or file, and record fewer metrics.",
+                traceback="",
+                outputs=[],
+                metrics={},
+                progress=None,
+            )
+        )
+
+    def _tell(self, outcome: Outcome) -> None:
+        """Pass progress on, not too often; the rest of the throttling is the supervisor's."""
+        now = time.monotonic()
+        if outcome.kind != "progress" or os.getpid() != self._pid:
+            return
+        if now - self._progress_at < _PROGRESS_EVERY_S:
+            return
+        self._progress_at = now
+        word = WorkerWord(
+            kind="progress", attempt_id=self._attempt_id, outcome=msgspec.Raw(_encode(outcome))
+        )
+        self._send(word)
+
+    def _send(self, word: WorkerWord) -> None:
+        frame = encode_frame(_encode(word))
+        with self._send_lock:
+            self._sock.sendall(frame)
+
+    # --- after a task -----------------------------------------------------------------------------
+
+    def _clean_up(self, task: Task) -> str:
+        """Put back what the task may have changed; return why this worker should be replaced."""
+        is_output_sound = self._flush_output()
+        signal.alarm(0)
+        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.fchdir(self._cwd)
+        if os.environ != self._environ:
+            os.environ.clear()
+            os.environ.update(self._environ)
+        folder = os.path.join(self._work, task.attempt_id)
+        if os.path.lexists(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        if not is_output_sound:
+            return "output"
+        if has_children():
+            return "children"
+        if _has_left_threads():
+            return "threads"
+        if self._n_tasks >= self._settings.options.max_tasks_per_worker:
+            return "age"
+        return "memory" if self._has_grown() else ""
+
+    def _flush_output(self) -> bool:
+        is_sound = sys.stdout is sys.__stdout__ and sys.stderr is sys.__stderr__
+        for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+            try:
+                if stream is not None:
+                    stream.flush()
+            except (OSError, ValueError):  # the disk is full; the task closed it
+                is_sound = False
+        linux.flush_c_output()
+        return is_sound
+
+    @staticmethod
+    def _log_size() -> int:
+        try:
+            return os.fstat(1).st_size
+        except OSError:  # the task closed it
+            return 0
+
+    def _has_grown(self) -> bool:
+        # The peak is cheap to read; only if it is high, what is held now is looked up.
+        limit_bytes = self._base_bytes + self._settings.options.max_growth_mb * 1024 * 1024
+        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return peak_bytes > limit_bytes and proctree.own_memory_bytes(self._pid) > limit_bytes
+
+
+def _is_cancelled() -> bool:
+    # A cancel or timeout comes as SIGTERM, which ends the attempt wherever it is.
+    return False
+
+
+def has_children() -> bool:
+    """Whether a child still lives; dead ones are waited for. Orphans of our children are ours."""
+    try:
+        while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _has_left_threads() -> bool:
+    # fsspec keeps one thread for its event loop; it writes nothing and serves the next task.
+    if threading.active_count() == 1:
+        return False
+    main = threading.main_thread()
+    return any(
+        thread is not main and not thread.name.startswith("fsspec")
+        for thread in threading.enumerate()
+    )
