@@ -233,6 +233,7 @@ CREATE TABLE datasets (
     dataset_id VARCHAR(191) NOT NULL, 
     name VARCHAR(255) NOT NULL DEFAULT '', 
     latest_version BIGINT NOT NULL DEFAULT '0', 
+    n_versions BIGINT NOT NULL DEFAULT '0', 
     created_at DATETIME(6) NOT NULL, 
     updated_at DATETIME(6) NOT NULL, 
     CONSTRAINT pk_datasets PRIMARY KEY (namespace, dataset_id)

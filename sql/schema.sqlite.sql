@@ -251,6 +251,7 @@ CREATE TABLE datasets (
     dataset_id TEXT NOT NULL, 
     name TEXT DEFAULT '' NOT NULL, 
     latest_version INTEGER DEFAULT '0' NOT NULL, 
+    n_versions INTEGER DEFAULT '0' NOT NULL, 
     created_at TEXT NOT NULL, 
     updated_at TEXT NOT NULL, 
     CONSTRAINT pk_datasets PRIMARY KEY (namespace, dataset_id)

@@ -104,20 +104,20 @@ _INSERTS: dict[str, tuple[sa.Table, list[str]]] = {
 }
 
 
-def _insert_sqlite(name: str, table: sa.Table, columns: list[str]) -> Any:
+def _insert_sqlite(table: sa.Table, columns: list[str], kept: list[str] | None) -> Any:
     insert = sqlite.insert(table).values({column: sa.bindparam(column) for column in columns})
-    if name not in _KEPT:
+    if kept is None:
         return insert
-    changed = {c: insert.excluded[c] for c in columns if c not in _KEPT[name]}
+    changed = {c: insert.excluded[c] for c in columns if c not in kept}
     return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=changed)
 
 
-def _insert_mysql(name: str, table: sa.Table, columns: list[str]) -> Any:
+def _insert_mysql(table: sa.Table, columns: list[str], kept: list[str] | None) -> Any:
     insert = mysql.insert(table).values({column: sa.bindparam(column) for column in columns})
-    if name not in _KEPT:
+    if kept is None:
         return insert
     # VALUES() is the one form that both MariaDB and MySQL understand.
-    changed = {c: sa.func.values(table.c[c]) for c in columns if c not in _KEPT[name]}
+    changed = {c: sa.func.values(table.c[c]) for c in columns if c not in kept}
     return insert.on_duplicate_key_update(changed)
 
 
@@ -128,9 +128,16 @@ def compile_statements(dialect: str) -> dict[str, Statement]:
     for name, update in _UPDATES.items():
         compiled[name] = Statement(_sql(update, dialect))
     for name, (table, columns) in _INSERTS.items():
-        make = _insert_sqlite if dialect == "sqlite" else _insert_mysql
-        compiled[name] = _bulk(_sql(make(name, table, columns), dialect), len(columns))
+        compiled[name] = compile_insert(dialect, table, columns, _KEPT.get(name))
     return compiled
+
+
+def compile_insert(
+    dialect: str, table: sa.Table, columns: list[str], kept: list[str] | None = None
+) -> Statement:
+    """Compile a bulk insert; with `kept`, an existing row is updated in all other columns."""
+    make = _insert_sqlite if dialect == "sqlite" else _insert_mysql
+    return _bulk(_sql(make(table, columns, kept), dialect), len(columns))
 
 
 def _sql(statement: Any, dialect: str) -> str:

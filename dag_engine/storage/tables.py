@@ -316,6 +316,7 @@ datasets = sa.Table(
     _key("dataset_id", word(191)),
     _short("name", 255),
     _count("latest_version"),
+    _count("n_versions"),
     _needed("created_at", Moment()),
     _needed("updated_at", Moment()),
     **_ROWID,

@@ -292,6 +292,7 @@ def _create_datasets() -> None:
         sa.Column("dataset_id", word(191), autoincrement=False, nullable=False),
         sa.Column("name", word(255), nullable=False, server_default=""),
         sa.Column("latest_version", integer(), nullable=False, server_default="0"),
+        sa.Column("n_versions", integer(), nullable=False, server_default="0"),
         sa.Column("created_at", Moment(), nullable=False),
         sa.Column("updated_at", Moment(), nullable=False),
         sa.PrimaryKeyConstraint("namespace", "dataset_id", name=op.f("pk_datasets")),
