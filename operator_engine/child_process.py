@@ -48,9 +48,9 @@ class ProcessSpec:
 
 
 class ChildProcess:
-    """A running child, in a session of its own."""
+    """A running child, in a session of its own, with the whole environment `env`."""
 
-    def __init__(self, spec: ProcessSpec, home: Path) -> None:
+    def __init__(self, spec: ProcessSpec, home: Path, env: dict[str, str]) -> None:
         self.name = spec.name
         self._pid_path = home / "run" / f"{spec.name}.pid"
         self._pid_path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ class ChildProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **spec.env},
+                env=env,
                 start_new_session=True,
                 pass_fds=spec.pass_fds,
                 preexec_fn=make_death_bond(spec.death_signal),

@@ -44,6 +44,7 @@ class Desk:
         self._epoch = 0
         self._reports_url = ""
         self._must_register = False
+        self._is_registering = False
         self._is_stopping = False
 
     # --- the dag engine's wishes ---
@@ -51,7 +52,8 @@ class Desk:
     def dispatch(self, dispatch: Dispatch) -> dict[str, int]:
         """Take a batch on and hand it to the execution process.
 
-        Raises `DispatchRefusedError` for an older epoch and a foreign incarnation.
+        Raises `DispatchRefusedError` for an older epoch, a foreign incarnation, and while a
+        registration is under way.
         """
         now = time.monotonic()
         with self._lock:
@@ -71,15 +73,23 @@ class Desk:
     def _check(self, dispatch: Dispatch) -> None:
         if dispatch.incarnation != self.incarnation:
             raise DispatchRefusedError(
+                409,
                 "foreign_incarnation",
                 "The batch is for another life of this operator engine, which has been restarted "
                 "since; it registers under a new incarnation.",
             )
         if dispatch.epoch < self._epoch:
             raise DispatchRefusedError(
+                409,
                 "stale_epoch",
                 f"The batch is of epoch {dispatch.epoch}, but a dag engine of epoch {self._epoch} "
                 f"leads by now.",
+            )
+        if self._is_registering:
+            # What comes now would be missing from the inventory that is under way, and so be given
+            # up by the dag engine while it runs here.
+            raise DispatchRefusedError(
+                503, "registering", "This operator engine is registering just now; send it again."
             )
 
     def cancel(self, attempt_ids: list[str]) -> bool:
@@ -191,15 +201,22 @@ class Desk:
             return [*missing, "monitor process"]
         return [*missing, *sorted(self._executors - self._polled)]
 
-    def inventory(self) -> list[InventoryItem]:
-        """Return all that is held, and take it that a registration will carry it."""
+    def begin_registration(self) -> list[InventoryItem]:
+        """Return all that is held; no batch is taken until `settle` or `abandon_registration`."""
         with self._lock:
             self._must_register = False
+            self._is_registering = True
             return self._table.inventory()
+
+    def abandon_registration(self) -> None:
+        """Take batches again: the registration did not come about."""
+        with self._lock:
+            self._is_registering = False
 
     def settle(self, reply: RegistrationReply, reports_url: str) -> None:
         """Apply the answer to a registration."""
         with self._lock:
+            self._is_registering = False
             self._epoch = max(self._epoch, reply.epoch)
             self._reports_url = reports_url
             to_execution, to_monitor = self._table.settle(reply)

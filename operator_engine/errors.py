@@ -30,12 +30,13 @@ class ExecutorLoadError(EngineError):
 
 
 class DispatchRefusedError(EngineError):
-    """A batch of the dag engine is not for this engine as it is now."""
+    """A batch of the dag engine is not for this engine as it is now: not at all (409), or not at
+    this moment (503).
+    """
 
-    status = 409
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(code, detail)
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(status, code, detail)
+        self.status = status
         self.code = code
         self.detail = detail
 

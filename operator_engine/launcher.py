@@ -166,7 +166,8 @@ class Launcher:
         now = time.monotonic()
         for seat in self._seats:
             if seat.child is None and seat.start_at <= now:
-                seat.child = ChildProcess(seat.spec, self.home)
+                env = {**os.environ, **seat.spec.env}
+                seat.child = ChildProcess(seat.spec, self.home, env)
                 seat.started = now
 
     def _check_ready(self) -> None:

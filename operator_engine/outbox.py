@@ -5,6 +5,7 @@ Plain data without I/O, locks or a clock; `Reporter` guards it.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -59,9 +60,9 @@ class Outbox:
     forgotten: RecentIds = field(default_factory=lambda: RecentIds(_MEMORY))
 
     def tell(
-        self, executor: str, outcomes: Iterable[Outcome], now: float
+        self, executor: str, outcomes: Iterable[Outcome], now: float, moment: dt.datetime
     ) -> tuple[list[StageNote], list[Release]]:
-        """Take what an executor told.
+        """Take what an executor told, at monotonic time `now`, which is `moment`.
 
         Returns the notes for main (of every attempt whose stage is new) and the ends that the
         executor may forget at once, because they were acknowledged before.
@@ -83,11 +84,11 @@ class Outbox:
                 notes.append(
                     StageNote(attempt_id=attempt_id, executor=executor, stage=outcome.kind)
                 )
-            self._take(follow, outcome, now)
+            self._take(follow, outcome, now + _find_delay(outcome, moment))
         return notes, releases
 
-    def _take(self, follow: Follow, outcome: Outcome, now: float) -> None:
-        """Queue one outcome, unless it was told before."""
+    def _take(self, follow: Follow, outcome: Outcome, due: float) -> None:
+        """Queue one outcome, a start from `due` on, unless it was told before."""
         if follow.has_ended or outcome.kind == "accepted":
             return
         follow.stage = outcome.kind
@@ -97,7 +98,7 @@ class Outbox:
         elif outcome.kind == "started":
             if not follow.is_start_told:
                 follow.is_start_told = True
-                follow.start, follow.start_due = outcome, now + START_DELAY_S
+                follow.start, follow.start_due = outcome, due
                 self.starts[outcome.attempt_id] = None
         else:
             self._release_start(outcome.attempt_id, follow)
@@ -207,6 +208,14 @@ class Outbox:
         ]
         acknowledged = self.acknowledged.newest(_HELLO_MEMORY)
         return MonitorHello(notes=notes, polled=sorted(polled), acknowledged=acknowledged)
+
+
+def _find_delay(outcome: Outcome, moment: dt.datetime) -> float:
+    """Return how long a start waits for its end; the executor may have waited already."""
+    if outcome.started_at is None:
+        return START_DELAY_S
+    age_s = (moment - outcome.started_at).total_seconds()
+    return min(START_DELAY_S, max(0.0, START_DELAY_S - age_s))
 
 
 def _with_start(end: Outcome, start: Outcome | None) -> Outcome:

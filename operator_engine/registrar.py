@@ -35,6 +35,7 @@ REPORTS_PATH = "/internal/v1/reports"
 _REPLY = msgspec.json.Decoder(RegistrationReply)
 _BEAT = msgspec.json.Decoder(HeartbeatReply)
 _MIN_PAUSE_S = 1.0
+_REGISTER_TIMEOUT_S = 30.0
 _REFUSED_PAUSE_S = 5.0
 
 
@@ -131,32 +132,31 @@ class Registrar:
             pause_s = min(2.0, pause_s * 2)
             self._state = "registering"
             try:
-                registration = self._make_registration()
                 reply = self._client.request(
-                    "POST", ENGINES_PATH, msgspec.json.encode(registration)
+                    "POST",
+                    ENGINES_PATH,
+                    msgspec.json.encode(self._make_registration()),
+                    timeout_s=_REGISTER_TIMEOUT_S,
                 )
                 if reply.status in (200, 201):
-                    return self._settle(reply, registration)
+                    return self._settle(reply)
+                self._state = f"refused with {reply.status}: {read_sentence(reply)}"
+                is_refused = 400 <= reply.status < 500 and reply.status not in (408, 425, 429)
             except (ConnectionFailedError, OSError, msgspec.DecodeError) as error:
-                self._state = str(error)
-                log.warning("registration_failed detail=%s", error)
-                self._stopped.wait(_jittered(pause_s))
-                continue
-            self._state = f"refused with {reply.status}: {read_sentence(reply)}"
-            is_refused = 400 <= reply.status < 500 and reply.status not in (408, 425, 429)
-            log.warning("registration_refused status=%d detail=%s", reply.status, self._state)
+                self._state, is_refused = str(error), False
+            self._desk.abandon_registration()
+            log.warning("registration_failed detail=%s", self._state)
             self._stopped.wait(_REFUSED_PAUSE_S if is_refused else _jittered(pause_s))
         return self._settings.heartbeat_s
 
-    def _settle(self, reply: HttpReply, registration: Registration) -> float:
+    def _settle(self, reply: HttpReply) -> float:
         answer = _REPLY.decode(reply.body)
         self._desk.settle(answer, complete_reports_url(answer.reports_url, self._settings))
         self._is_registered = True
         self._state = "registered"
         log.info(
-            "registered epoch=%d held=%d wanted=%d forgotten=%d acknowledged=%d",
+            "registered epoch=%d wanted=%d forgotten=%d acknowledged=%d",
             answer.epoch,
-            len(registration.inventory),
             len(answer.tokens),
             len(answer.forget),
             len(answer.acknowledged),
@@ -185,7 +185,7 @@ class Registrar:
             algorithms=self._offers,
             catalogue_digest=self._digest,
             store_marker=self._read_marker(),
-            inventory=self._desk.inventory(),
+            inventory=self._desk.begin_registration(),
         )
 
     def _beat_until_forgotten(self, heartbeat_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import random
 import threading
@@ -59,6 +60,7 @@ class Reporter:
         self._fallback_url = dag_engine_url.rstrip("/") + REPORTS_PATH
         self._reports_url = ""
         self._is_falling_back = False
+        self._has_told_loss = False
         self._client: HttpClient | None = None
         self._path = ""
         self._is_stopped = False
@@ -78,7 +80,8 @@ class Reporter:
     def hear_executor(self, executor: str, outcomes: list[Outcome], *, is_first: bool) -> None:
         """Take what one poll brought; `is_first` when it tells all that the executor holds."""
         with self._changed:
-            notes, releases = self._outbox.tell(executor, outcomes, time.monotonic())
+            now = time.monotonic()
+            notes, releases = self._outbox.tell(executor, outcomes, now, dt.datetime.now(dt.UTC))
             if is_first:
                 self._polled.add(executor)
             urgent, lacks_token = self._sort_notes(notes)
@@ -112,10 +115,10 @@ class Reporter:
             releases = self._outbox.learn(message)
             if message.reports_url:
                 self._incarnation = message.incarnation
-                self._is_falling_back = False
-                if message.reports_url != self._reports_url:
-                    self._reports_url = message.reports_url
+                if self._is_falling_back or message.reports_url != self._reports_url:
                     self._client = None
+                self._reports_url = message.reports_url
+                self._is_falling_back = self._has_told_loss = False
             self._changed.notify()
         if releases:
             self._release(releases)
@@ -183,14 +186,15 @@ class Reporter:
         return self._client
 
     def _change_address(self, failed: HttpClient) -> None:
-        """Try the other address next, and have main ask for the present one."""
+        """Try the other address next: the leader may have moved."""
         failed.close()
         with self._changed:
             if self._client is failed:
                 self._client = None
                 self._is_falling_back = not self._is_falling_back
             notes = self._take_notes([])
-        self._tell_main(FromMonitor(notes=notes, is_address_lost=True))
+        if notes:
+            self._tell_main(FromMonitor(notes=notes))
 
     def _take_notes(self, acknowledged: list[str]) -> list[StageNote]:
         """Take the notes that were set aside, without those that an acknowledgement overtakes."""
@@ -218,9 +222,12 @@ class Reporter:
                 log.warning("verdicts_missing n=%d", len(left))
                 self._outbox.put_back(left)
             notes = self._take_notes(ended)
-        if ended or notes:
+            # Only the other address answered: main asks for the present one by registering.
+            is_lost = self._is_falling_back and not self._has_told_loss
+            self._has_told_loss = self._is_falling_back
+        if ended or notes or is_lost:
             # Main first: were this process killed in between, the end would be told again, and
             # main would know that it is settled.
-            self._tell_main(FromMonitor(notes=notes, acknowledged=ended))
+            self._tell_main(FromMonitor(notes=notes, acknowledged=ended, is_address_lost=is_lost))
         if releases:
             self._release(releases)

@@ -49,7 +49,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     logs : str
         Folder of the attempts' logs; empty = in the store when that is local, else under home.
     slots : int
-        How many tasks run at once (0 = one per CPU that this process may use).
+        How many tasks run at once (0 = one per CPU that this process may use, but at least two).
     poll_s : float
         How long one poll of an executor waits.
     gather_s : float
@@ -68,7 +68,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     store_url: str = ""
     logs: str = ""
     algorithm_paths: list[str] = []
-    executors: list[ExecutorEntry] = [ExecutorEntry(name="local")]
+    executors: list[ExecutorEntry] = msgspec.field(
+        default_factory=lambda: [ExecutorEntry(name="local")]
+    )
     heartbeat_s: float = 2.0
     poll_s: float = 30.0
     gather_s: float = 10.0
@@ -76,7 +78,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def engine_slots(self) -> int:
         """Return how many tasks this engine runs at once."""
-        return self.slots or len(os.sched_getaffinity(0))
+        return self.slots or max(2, len(os.sched_getaffinity(0)))
 
     def executor_slots(self, entry: ExecutorEntry) -> int:
         """Return how many tasks one of its executors runs at once."""
