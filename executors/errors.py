@@ -26,3 +26,14 @@ class UnknownAttemptError(ExecutorError):
 
     def __str__(self) -> str:
         return f"No attempt {self.handle!r} is known here."
+
+
+class CatalogueError(ExecutorError):
+    """Some algorithms cannot be offered, so none are: each problem names its file."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "The algorithms cannot be offered. " + " ".join(self.problems)

@@ -1,0 +1,1 @@
+"""Models: fitting them, and predicting with them."""
