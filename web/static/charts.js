@@ -1,13 +1,15 @@
-// Evaluation reports: figures, confusion matrix and the ROC curve as SVG.
+// Evaluation reports: figures, confusion matrix and the curves as SVG, ROC first.
 
 import { make } from "./parts.js";
-import { say } from "./words.js";
+import { inOwnWords, say } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const SIDE = 260;
-const LEFT = 42;
+const LEFT = 46;
 const TOP = 10;
 const FIGURES = ["auc", "ks", "accuracy", "precision", "recall", "f1", "log_loss"];
+const CELLS = ["true_negative", "false_positive", "false_negative", "true_positive"];
+const chosenCurves = new Map();
 
 function draw(tag, attributes, text) {
   const element = document.createElementNS(SVG, tag);
@@ -18,80 +20,111 @@ function draw(tag, attributes, text) {
 
 const across = (share) => LEFT + share * SIDE;
 const down = (share) => TOP + (1 - share) * SIDE;
+const tick = (value) => String(Number(value.toPrecision(3)));
 
-// Points of a curve: {fpr: [...], tpr: [...]}, or a list of pairs or of objects.
-function pairs(curve, x, y) {
-  if (Array.isArray(curve)) {
-    return curve.map((point) => (Array.isArray(point) ? point : [point[x] ?? point.x, point[y] ?? point.y]));
-  }
-  const first = curve?.[x] ?? curve?.x ?? [];
-  const second = curve?.[y] ?? curve?.y ?? [];
-  return first.map((value, place) => [value, second[place]]);
+// Curves of shares are drawn from 0 to 1; others, such as the lift, up to their highest value.
+function reach(values) {
+  const highest = Math.max(...values.filter(Number.isFinite), 0);
+  return highest <= 1 ? 1 : highest;
 }
 
-export function rocChart(curve) {
-  const points = pairs(curve, "fpr", "tpr").filter((point) => point.every(Number.isFinite));
-  if (points.length < 2) return null;
-  const chart = draw("svg", {
-    viewBox: `0 0 ${LEFT + SIDE + 14} ${TOP + SIDE + 40}`, class: "chart", role: "img", "aria-label": say("roc"),
-  });
+function frame(chart, xMost, yMost) {
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
-    const grid = `M${across(share)} ${down(0)}V${down(1)}M${across(0)} ${down(share)}H${across(1)}`;
     chart.append(
-      draw("path", { class: "grid", d: grid }),
-      draw("text", { x: across(share), y: down(0) + 15, "text-anchor": "middle" }, share),
-      draw("text", { x: LEFT - 6, y: down(share) + 4, "text-anchor": "end" }, share),
+      draw("path", {
+        class: "grid", d: `M${across(share)} ${down(0)}V${down(1)}M${across(0)} ${down(share)}H${across(1)}`,
+      }),
+      draw("text", { x: across(share), y: down(0) + 15, "text-anchor": "middle" }, tick(share * xMost)),
+      draw("text", { x: LEFT - 6, y: down(share) + 4, "text-anchor": "end" }, tick(share * yMost)),
     );
   }
-  const line = points.map(([x, y]) => `${across(x).toFixed(1)} ${down(y).toFixed(1)}`).join("L");
+}
+
+function line(xs, ys, xMost, yMost) {
+  const points = xs
+    .map((x, place) => [x, ys[place]])
+    .filter((point) => point.every(Number.isFinite))
+    .map(([x, y]) => `${across(x / xMost).toFixed(1)} ${down(y / yMost).toFixed(1)}`);
+  return points.length > 1 ? `M${points.join("L")}` : "";
+}
+
+export function curveChart(name, curve) {
+  const xs = curve.x.values;
+  const xMost = reach(xs);
+  const yMost = reach(curve.y.flatMap((series) => series.values));
+  const chart = draw("svg", {
+    viewBox: `0 0 ${LEFT + SIDE + 14} ${TOP + SIDE + 40}`, class: "chart", role: "img", "aria-label": inOwnWords(curve),
+  });
+  frame(chart, xMost, yMost);
+  if (name === "roc") {
+    chart.append(
+      draw("path", { class: "chance", d: `M${across(0)} ${down(0)}L${across(1)} ${down(1)}` }),
+      draw("path", { class: "area", d: `${line(xs, curve.y[0].values, 1, 1)}L${across(1)} ${down(0)}L${across(0)} ${down(0)}Z` }),
+    );
+  }
+  curve.y.forEach((series, place) => {
+    const path = draw("path", { class: `curve curve-${place}`, d: line(xs, series.values, xMost, yMost) });
+    path.append(draw("title", {}, inOwnWords(series)));
+    chart.append(path);
+  });
+  const sides = curve.y.map(inOwnWords).join(" / ");
   chart.append(
-    draw("path", { class: "chance", d: `M${across(0)} ${down(0)}L${across(1)} ${down(1)}` }),
-    draw("path", { class: "area", d: `M${line}L${across(1)} ${down(0)}L${across(0)} ${down(0)}Z` }),
-    draw("path", { class: "curve", d: `M${line}` }),
     draw("path", { class: "axis", d: `M${across(0)} ${down(1)}V${down(0)}H${across(1)}` }),
-    draw("text", { x: across(0.5), y: down(0) + 32, "text-anchor": "middle" }, say("false_positive_rate")),
-    draw(
-      "text",
-      { x: 11, y: down(0.5), "text-anchor": "middle", transform: `rotate(-90 11 ${down(0.5)})` },
-      say("true_positive_rate"),
-    ),
+    draw("text", { x: across(0.5), y: down(0) + 32, "text-anchor": "middle" }, inOwnWords(curve.x)),
+    draw("text", { x: 11, y: down(0.5), "text-anchor": "middle", transform: `rotate(-90 11 ${down(0.5)})` }, sides),
   );
   return chart;
 }
 
+function curveChooser(operator, curves) {
+  const names = Object.keys(curves).filter((name) => curves[name]?.x?.values?.length && curves[name].y?.length);
+  if (!names.length) return null;
+  const holder = make("div");
+  const choice = make(
+    "select", { ariaLabel: say("curve") },
+    ...names.map((name) => make("option", { value: name, textContent: inOwnWords(curves[name]) || name })),
+  );
+  const show = () => {
+    chosenCurves.set(operator, choice.value);
+    holder.replaceChildren(choice, curveChart(choice.value, curves[choice.value]));
+  };
+  choice.value = names.includes(chosenCurves.get(operator)) ? chosenCurves.get(operator) : names[0];
+  choice.addEventListener("change", show);
+  show();
+  return holder;
+}
+
 function figure(name, value) {
-  const shown = Number.isInteger(value) ? value : value.toFixed(4);
-  return make("div", {}, make("small", { textContent: name.replaceAll("_", " ").toUpperCase() }), make("b", { textContent: shown }));
+  const title = make("small", { textContent: name.replaceAll("_", " ").toUpperCase() });
+  return make("div", {}, title, make("b", { textContent: value.toFixed(4) }));
 }
 
 function confusionTable(matrix) {
-  const cell = (name) => matrix?.[name] ?? matrix?.[{ tp: "true_positive", fp: "false_positive", fn: "false_negative", tn: "true_negative" }[name]];
-  const rows = Array.isArray(matrix) ? matrix : [[cell("tn"), cell("fp")], [cell("fn"), cell("tp")]];
-  if (rows.length !== 2 || rows.flat().some((value) => value === undefined)) return null;
-  const head = (word, side) => make("th", { className: "figure", textContent: `${say(side)}: ${say(word)}` });
+  if (!matrix || CELLS.some((name) => !Number.isFinite(matrix[name]))) return null;
+  const [trueNegative, falsePositive, falseNegative, truePositive] = CELLS.map((name) => matrix[name]);
+  const head = (word) => make("th", { className: "figure", textContent: `${say("predicted")}: ${say(word)}` });
+  const row = (word, ...values) => make(
+    "tr", {},
+    make("th", { textContent: `${say("actual")}: ${say(word)}` }),
+    ...values.map((value) => make("td", { className: "figure", textContent: value })),
+  );
   return make(
     "table", {},
     make("caption", { className: "quiet", textContent: say("confusion") }),
-    make("tr", {}, make("th"), head("negative", "predicted"), head("positive", "predicted")),
-    ...rows.map((row, place) => make(
-      "tr", {},
-      make("th", { textContent: `${say("actual")}: ${say(place ? "positive" : "negative")}` }),
-      ...row.map((value) => make("td", { className: "figure", textContent: value })),
-    )),
+    make("tr", {}, make("th"), head("negative"), head("positive")),
+    row("negative", trueNegative, falsePositive),
+    row("positive", falseNegative, truePositive),
   );
 }
 
-// Figures may stand at the top of a report or under `metrics`; curves at the top or under `curves`.
-export function reportCard(title, report) {
-  const numbers = { ...report, ...report.metrics };
-  const known = FIGURES.filter((name) => Number.isFinite(numbers[name]));
+export function reportCard(operator, title, report) {
+  const known = FIGURES.filter((name) => Number.isFinite(report[name]));
   if (!known.length) return null;
-  const curve = report.roc ?? report.curves?.roc ?? report.charts?.roc;
   return make(
     "div", { className: "card" },
     make("h2", { textContent: `${say("report")} · ${title}` }),
-    make("div", { className: "figures" }, ...known.map((name) => figure(name, numbers[name]))),
-    curve ? rocChart(curve) : null,
-    confusionTable(report.confusion_matrix ?? report.confusion ?? numbers.confusion_matrix),
+    make("div", { className: "figures" }, ...known.map((name) => figure(name, report[name]))),
+    curveChooser(operator, report.curves ?? {}),
+    confusionTable(report.confusion_matrix),
   );
 }

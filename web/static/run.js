@@ -83,7 +83,7 @@ function showTasks() {
 function showReports() {
   const cards = [...reports].map(([operator, report]) => {
     const task = tasks.find((one) => one.operator === operator);
-    return reportCard(task?.title || operator, report);
+    return reportCard(operator, task?.title || operator, report);
   });
   at("reports").replaceChildren(...cards.filter(Boolean));
 }

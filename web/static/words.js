@@ -13,7 +13,7 @@ const WORDS = {
     worker: "Worker", metrics: "Figures", seed: "Seed", no_log: "Nothing was written yet.",
     cut: "The first {0} of {1} operators are shown.", report: "Evaluation", confusion: "Confusion matrix",
     actual: "actual", predicted: "predicted", positive: "positive", negative: "negative",
-    false_positive_rate: "false positive rate", true_positive_rate: "true positive rate", roc: "ROC curve",
+    curve: "Curve",
     first_rows: "First {0} of {1} rows",
     states: {},
   },
@@ -29,7 +29,7 @@ const WORDS = {
     worker: "工作进程", metrics: "指标", seed: "随机种子", no_log: "尚无输出。",
     cut: "只显示 {1} 个算子中的前 {0} 个。", report: "评估", confusion: "混淆矩阵",
     actual: "实际", predicted: "预测", positive: "正类", negative: "负类",
-    false_positive_rate: "假阳性率", true_positive_rate: "真阳性率", roc: "ROC 曲线",
+    curve: "曲线",
     first_rows: "共 {1} 行，显示前 {0} 行",
     states: {
       pending: "等待上游", ready: "就绪", queued: "已派发", running: "运行中", retrying: "等待重试",
@@ -55,6 +55,11 @@ export function say(word, ...values) {
 
 export function sayState(state) {
   return WORDS[language].states[state] ?? state.replaceAll("_", " ");
+}
+
+// What bears its own title in both languages: curves, axes, algorithms.
+export function inOwnWords(thing) {
+  return (language === "zh" ? thing.title_zh : thing.title) || thing.title || "";
 }
 
 export function locale() {
