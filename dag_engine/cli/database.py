@@ -1,0 +1,35 @@
+"""Opens the installation's database for commands that work on it directly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dag_engine.cli.config_loading import load_config
+from dag_engine.cli.errors import ServiceError
+from dag_engine.cli.flags import collect_flags
+
+if TYPE_CHECKING:
+    from dag_engine.storage.database import Database
+
+
+@contextmanager
+def open_installation(
+    config_file: str | None, home: str | None, database_url: str | None
+) -> Iterator[Database]:
+    """Open the database that the configuration names; its errors become sentences."""
+    from dag_engine.storage.database import open_database
+    from dag_engine.storage.errors import StorageError
+
+    flags = collect_flags(home=home, database_url=database_url)
+    config = load_config(Path(config_file) if config_file else None, flags)
+    try:
+        database = open_database(config)
+        try:
+            yield database
+        finally:
+            database.close()
+    except StorageError as error:
+        raise ServiceError(str(error)) from error

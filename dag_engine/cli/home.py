@@ -1,0 +1,59 @@
+"""The folder of an installation: its folders, its secret, the lasting name of its engine."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from dag_engine.cli.errors import ServiceError
+
+_FOLDERS = ("run", "logs/services", "spool", "work")
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What was found or made at the first start."""
+
+    path: Path
+    secret: str
+    engine_id: str
+
+
+def prepare_home(path: Path) -> Home:
+    """Make the folder with its secret and engine id, or take those that are there."""
+    try:
+        for name in _FOLDERS:
+            (path / name).mkdir(parents=True, exist_ok=True)
+        secret = _keep(path / "secret", secrets.token_hex(32))
+        host = socket.gethostname().partition(".")[0] or "engine"
+        engine_id = _keep(path / "engine_id", f"{host}-{secrets.token_hex(3)}")
+    except OSError as error:
+        raise ServiceError(
+            f"The home folder {path} cannot be used: {error.strerror} ({error.filename}).",
+            "Name another with --home.",
+        ) from error
+    return Home(path, secret, engine_id)
+
+
+def _keep(path: Path, new: str) -> str:
+    """Read a small private file; where there is none, make it, whole or not at all."""
+    if not path.exists():
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(new + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(partial, path)  # of two first starts at once, one wins and both read the same
+        except FileExistsError:
+            pass
+        finally:
+            partial.unlink()
+    found = path.read_text(encoding="ascii").strip()
+    if not found:
+        raise ServiceError(f"{path} is empty.", "Put back its content from a backup.")
+    return found

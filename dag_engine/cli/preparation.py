@@ -1,0 +1,74 @@
+"""Makes the database ready, in a process that ends before the services start, so that the
+launcher stays small: `python -m dag_engine.cli.preparation SETTINGS.json`.
+
+The answer is a line of JSON on stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dag_engine.cli.errors import ServiceError
+from dag_engine.config import Config, read_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What became of it: warnings, whether there are tokens, or why the service must not start."""
+
+    warnings: list[str]
+    has_tokens: bool = False
+    problem: str = ""
+    cure: str = ""
+
+
+def prepare_database(settings: Path) -> Preparation:
+    """Make the SQLite tables, or check those of another database. Raises `ServiceError`."""
+    command = [sys.executable, "-m", "dag_engine.cli.preparation", str(settings)]
+    found = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if found.returncode != 0:
+        raise ServiceError(
+            "The database could not be prepared.", found.stderr.decode(errors="replace").rstrip()
+        )
+    preparation = Preparation(**json.loads(found.stdout))
+    if preparation.problem:
+        raise ServiceError(preparation.problem, preparation.cure)
+    return preparation
+
+
+def prepare(config: Config) -> Preparation:
+    """Do it in this process."""
+    from dag_engine.storage import migrate, preflight, tokens
+    from dag_engine.storage.database import open_database
+    from dag_engine.storage.errors import StorageError
+
+    try:
+        database = open_database(config)
+    except StorageError as error:
+        return Preparation([], problem=str(error))
+    try:
+        warnings = [str(finding) for finding in preflight.check_settings(database)]
+        if database.path is not None:
+            migrate.upgrade_database(database)
+        state = migrate.check_database(database)
+        if not state.is_current:
+            found = f"at {state.found}" if state.found else "not there"
+            return Preparation(
+                warnings,
+                problem=f"The tables of the database are {found}; this version needs "
+                f"{state.needed}.",
+                cure="Run: dagengine db upgrade",
+            )
+        return Preparation(warnings, has_tokens=bool(tokens.list_digests(database)))
+    except StorageError as error:
+        return Preparation([], problem=str(error))
+    finally:
+        database.close()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asdict(prepare(read_settings(Path(sys.argv[1]))))))

@@ -1,0 +1,48 @@
+"""Waits until a starting service does its work."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+from urllib.parse import urlsplit
+
+_PAUSE_S = 0.05
+_ANSWER_S = 5.0
+
+
+def wait_for_ready(url: str, is_over: threading.Event, *, needs_engine: bool) -> bool:
+    """Wait until the API answers that it is ready, and an operator engine has registered.
+
+    The listening socket exists already, so the first request simply waits for the api process.
+    """
+    while not is_over.is_set():
+        if ask(url, "/readyz")[0] == 200 and (not needs_engine or has_engine(url)):
+            return True
+        is_over.wait(_PAUSE_S)
+    return False
+
+
+def has_engine(url: str) -> bool:
+    """Tell whether a living operator engine is known."""
+    _, health = ask(url, "/healthz")
+    return any(
+        component.get("kind") == "operator_engine" and component.get("status") == "ok"
+        for component in health.get("components") or []
+    )
+
+
+def ask(url: str, path: str) -> tuple[int, dict[str, Any]]:
+    """Get a page as status and JSON; status 0 where nobody answers."""
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=_ANSWER_S)
+    try:
+        connection.request("GET", path)
+        reply = connection.getresponse()
+        body = json.loads(reply.read() or b"{}")
+    except (OSError, HTTPException, ValueError):
+        return 0, {}
+    finally:
+        connection.close()
+    return reply.status, body if isinstance(body, dict) else {}

@@ -1,0 +1,272 @@
+"""Which processes a service has, and how they are started, watched and ended."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dag_engine.cli.errors import ServiceError, UsageError
+from dag_engine.cli.home import Home, prepare_home
+from dag_engine.cli.news import LogNews, NewsHandler, say
+from dag_engine.cli.preparation import prepare_database
+from dag_engine.cli.readiness import wait_for_ready
+from dag_engine.config import Config, write_settings
+from operator_engine.child_process import ProcessSpec
+from operator_engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from operator_engine.settings import EngineSettings
+
+_SLOW_START_S = 20.0
+_BACKLOG = 512
+
+
+@dataclass(slots=True)
+class Service:
+    """What runs: its processes, and when it counts as ready."""
+
+    home: Path
+    specs: list[ProcessSpec]
+    ready_line: str
+    url: str = ""
+    needs_engine: bool = False
+    sock: socket.socket | None = None
+    began: float = field(default_factory=time.monotonic)
+
+
+def make_dag_engine(config: Config, *, has_engine: bool) -> Service:
+    """Prepare home, database and address; with `has_engine` also an operator engine."""
+    began = time.monotonic()
+    home = prepare_home(config.home)
+    sock = bind_api(config.server.host, config.server.port)
+    url = describe_url(sock)
+    settings = config.home / "run" / "dag_engine_settings.json"
+    write_settings(config, settings)
+    preparation = prepare_database(settings)
+    for warning in preparation.warnings:
+        say(f"warning: {warning}")
+    if not is_loopback(config.server.host) and not preparation.has_tokens:
+        sock.close()
+        raise ServiceError(
+            f"{config.server.host} can be reached from other machines, and there are no tokens.",
+            "Make one first: dagengine tokens add NAME; or serve this machine alone: "
+            "--host 127.0.0.1",
+        )
+    specs = make_dag_engine_specs(settings, sock)
+    if has_engine:
+        specs += make_engine_specs(make_engine_settings(config, home, url))
+    write_address(config.home, url)
+    line = f"dagengine is ready: {url}" if has_engine else f"The dag engine is ready: {url}"
+    return Service(config.home, specs, line, url, has_engine, sock, began)
+
+
+def make_operator_engine(config: Config) -> Service:
+    """Prepare an operator engine for a dag engine that runs elsewhere."""
+    if not config.engine.dag_engine_url:
+        raise UsageError("--dag-engine-url is needed, such as http://10.0.0.1:8080.")
+    if is_wildcard(config.engine.host) and not config.engine.advertise_url:
+        raise UsageError(
+            f"--host {config.engine.host} is no address that the dag engine could call.",
+            "Name the one that it reaches: --advertise-url http://10.0.0.2:8090",
+        )
+    home = prepare_home(config.home)
+    settings = make_engine_settings(config, home, config.engine.dag_engine_url)
+    from operator_engine.deploy import resolve_store
+
+    say(f"operator engine {settings.engine_id} for {settings.dag_engine_url}")
+    try:
+        specs = make_engine_specs(resolve_store(settings))
+    except EngineError as error:
+        raise ServiceError(str(error)) from error
+    return Service(config.home, specs, f"The operator engine {settings.engine_id} runs.")
+
+
+def make_dag_engine_specs(settings: Path, sock: socket.socket) -> list[ProcessSpec]:
+    """Make the specs of scheduler and api; the api inherits the bound socket."""
+    number = sock.fileno()
+    return [
+        ProcessSpec("scheduler", [sys.executable, "-m", "dag_engine.scheduler", str(settings)]),
+        ProcessSpec(
+            "api",
+            [sys.executable, "-m", "dag_engine.api", str(settings), f"fd://{number}"],
+            pass_fds=(number,),
+        ),
+    ]
+
+
+def make_engine_specs(settings: EngineSettings) -> list[ProcessSpec]:
+    """Make the specs of an operator engine's processes."""
+    from operator_engine.deploy import engine_process_specs
+
+    try:
+        return engine_process_specs(settings)
+    except EngineError as error:
+        raise ServiceError(str(error)) from error
+
+
+def make_engine_settings(config: Config, home: Home, url: str) -> EngineSettings:
+    """Turn the configuration into what the operator engine's processes are told."""
+    from importlib.metadata import version
+
+    from operator_engine.settings import EngineSettings, ExecutorEntry
+
+    engine = config.engine
+    n_cores = len(os.sched_getaffinity(0))
+    entries = [
+        ExecutorEntry(
+            name=entry.name,
+            class_path=entry.class_path,
+            data_types=list(entry.data_types),
+            options=entry.options,
+            slots=entry.slots or engine.slots or 2 * n_cores,
+        )
+        for entry in config.executors.values()
+    ]
+    is_local = not engine.dag_engine_url
+    is_store_chosen = not config.origins.get("store.url", "").startswith("default.yaml")
+    return EngineSettings(
+        engine_id=engine.name or home.engine_id,
+        home=str(config.home),
+        dag_engine_url=url,
+        host=engine.host,
+        port=engine.port,
+        advertise_url=engine.advertise_url,
+        # the engine of the same installation shows its secret; it needs no token of its own
+        token=engine.token or (home.secret if is_local else ""),
+        labels=engine.labels,
+        slots=engine.slots or sum(entry.slots for entry in entries),
+        store_url=config.store_url if is_local or is_store_chosen else "",
+        algorithm_paths=list(config.algorithm_paths),
+        executors=entries,
+        heartbeat_s=config.scheduler.heartbeat_s,
+        version=version("dagengine"),
+    )
+
+
+def run_service(service: Service, *, on_ready: Callable[[], None] | None = None) -> None:
+    """Run all processes until Ctrl-C or SIGTERM, then end them in order."""
+    from operator_engine.errors import HomeInUseError
+    from operator_engine.launcher import Launcher
+
+    _hear_logging()
+    is_ready = threading.Event()
+    is_over = threading.Event()
+    specs = list(service.specs)
+    if service.url:
+        specs[0] = _wait_for(specs[0], is_ready)
+    launcher = Launcher(specs, service.home, on_ready=lambda: _tell_ready(service, on_ready))
+    news = LogNews(service.home / "logs" / "services", [spec.name for spec in specs])
+    threads = [threading.Thread(target=news.run, args=(is_over,), daemon=True, name="news")]
+    if service.url:
+        watch = threading.Thread(
+            target=_watch_start, args=(service, is_ready, is_over), daemon=True, name="readiness"
+        )
+        threads.append(watch)
+    for thread in threads:
+        thread.start()
+    try:
+        launcher.run()
+    except HomeInUseError as error:
+        raise ServiceError(str(error)) from error
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join(timeout=2)
+        if service.sock is not None:
+            service.sock.close()
+        (service.home / "run" / "api.json").unlink(missing_ok=True)
+    say("stopped")
+
+
+def _tell_ready(service: Service, on_ready: Callable[[], None] | None) -> None:
+    took = time.monotonic() - service.began
+    click.echo(f"{service.ready_line} (after {took:.1f} s; Ctrl-C stops it)")
+    sys.stdout.flush()
+    if on_ready is not None:
+        on_ready()
+
+
+def _wait_for(spec: ProcessSpec, is_ready: threading.Event) -> ProcessSpec:
+    from dataclasses import replace
+
+    return replace(spec, is_ready=is_ready.is_set)
+
+
+def _watch_start(service: Service, is_ready: threading.Event, is_over: threading.Event) -> None:
+    slow = threading.Timer(
+        _SLOW_START_S,
+        lambda: say(f"not ready yet; {service.home}/logs/services tells what each process does"),
+    )
+    slow.daemon = True
+    slow.start()
+    if wait_for_ready(service.url, is_over, needs_engine=service.needs_engine):
+        is_ready.set()
+    slow.cancel()
+
+
+def _hear_logging() -> None:
+    """Show what this process itself has to say, such as that a process died."""
+    logger = logging.getLogger()
+    logger.setLevel(logging.WARNING)
+    if not any(isinstance(handler, NewsHandler) for handler in logger.handlers):
+        logger.addHandler(NewsHandler())
+
+
+def bind_api(host: str, port: int) -> socket.socket:
+    """Bind and listen, so that clients that come early wait instead of being refused."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host.strip("[]"), port))
+        sock.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        sock.close()
+        raise ServiceError(
+            f"Cannot listen on {host} port {port}: {getattr(error, 'strerror', error)}.",
+            "Choose another with --port (0 takes a free one), or stop what listens there.",
+        ) from error
+    return sock
+
+
+def describe_url(sock: socket.socket) -> str:
+    """Tell the URL under which this machine reaches a listening socket."""
+    host, port = sock.getsockname()[:2]
+    if is_wildcard(host):
+        host = "::1" if ":" in host else "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def write_address(home: Path, url: str) -> None:
+    """Write where the API is, for tools on this machine."""
+    path = home / "run" / "api.json"
+    partial = path.with_suffix(".new")
+    partial.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def is_wildcard(host: str) -> bool:
+    """Tell whether an address means all of this machine's."""
+    return host.strip("[]") in {"0.0.0.0", "::", ""}
