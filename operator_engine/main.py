@@ -13,6 +13,8 @@ import sys
 import threading
 
 from executors.base import AlgorithmOffer, BaseExecutor
+from executors.catalogue import load_catalogue
+from executors.store import read_marker
 from executors.transport.http_server import HttpServer
 from operator_engine.children import ChildServer
 from operator_engine.desk import Desk
@@ -81,13 +83,9 @@ class Main:
             return self._executors
 
     def _load_catalogue(self) -> list[AlgorithmOffer]:
-        from executors.catalogue import load_catalogue
-
         return load_catalogue(self._settings.home, self._settings.algorithm_paths)
 
     def _read_marker(self) -> str:
-        from executors.store import read_marker
-
         return read_marker(self._settings.store_url) or ""
 
 

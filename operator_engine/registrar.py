@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import logging
 import random
 import socket
@@ -22,6 +21,7 @@ from executors.base import (
     Registration,
     RegistrationReply,
 )
+from executors.catalogue import digest_catalogue
 from executors.transport.errors import ConnectionFailedError
 from executors.transport.http_client import HttpClient, HttpReply
 from operator_engine.desk import Desk
@@ -36,7 +36,7 @@ _REPLY = msgspec.json.Decoder(RegistrationReply)
 _BEAT = msgspec.json.Decoder(HeartbeatReply)
 _MIN_PAUSE_S = 1.0
 _REGISTER_TIMEOUT_S = 30.0
-_REFUSED_PAUSE_S = 5.0
+_REFUSED_PAUSE_S = 3.0
 
 
 class Registrar:
@@ -119,8 +119,7 @@ class Registrar:
                 self._stopped.wait(pause_s)
                 pause_s = min(_REFUSED_PAUSE_S, pause_s * 2)
                 continue
-            encoded = msgspec.json.encode(self._offers, order="sorted")
-            self._digest = hashlib.sha256(encoded).hexdigest()
+            self._digest = digest_catalogue(self._offers)
             seconds = time.monotonic() - started
             log.info("catalogue_loaded algorithms=%d seconds=%.2f", len(self._offers), seconds)
             return

@@ -13,6 +13,7 @@ import msgspec
 
 from executors.base import Task
 from executors.store import ensure_marker, make_file_url
+from executors.transport.errors import ConnectionFailedError
 from operator_engine.settings import EngineSettings, ExecutorEntry, write_engine_settings
 from tests.support.file_executor import FileBackEnd
 from tests.support.report_sink import ReportSink
@@ -29,7 +30,12 @@ class EngineRig:
     """
 
     def __init__(
-        self, home: Path, sink: ReportSink, *, executors: list[ExecutorEntry] | None = None, **fields: Any
+        self,
+        home: Path,
+        sink: ReportSink,
+        *,
+        executors: list[ExecutorEntry] | None = None,
+        **fields: Any,
     ) -> None:
         self.home = home
         self.sink = sink
@@ -71,7 +77,11 @@ class EngineRig:
                 stderr=log_file,
             )
         if until_registered:
-            wait_until(lambda: len(self.sink.registrations) > n_before, 20, self.read_logs)
+            try:
+                wait_until(lambda: len(self.sink.registrations) > n_before, 20, self.read_logs)
+            except AssertionError:
+                self.stop()
+                raise
 
     def stop(self) -> int:
         """Stop in order; return the exit code."""
@@ -112,8 +122,18 @@ class EngineRig:
     def read_health(self) -> dict[str, Any]:
         return dict(msgspec.json.decode(self.sink.ask("GET", "/healthz").body))
 
-    def wait_ready(self) -> None:
-        wait_until(lambda: self.read_health()["status"] == "ready", 10, self.read_logs)
+    def wait_ready(self, *, held: int | None = None) -> None:
+        """Wait until all parts are connected, and, if asked for, so many attempts are held."""
+
+        def is_ready() -> bool:
+            try:
+                health = self.read_health()
+            except ConnectionFailedError:
+                return False
+            n_held = sum(health["held"].values())
+            return health["status"] == "ready" and held in (None, n_held)
+
+        wait_until(is_ready, 10, self.read_logs)
 
     def read_logs(self) -> str:
         folder = self.home / "logs" / "services"

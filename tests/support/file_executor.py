@@ -40,7 +40,10 @@ class FileExecutor(BaseExecutor):
             return task.attempt_id
         os.close(handle)
         if self._path(task.attempt_id, "cancel").exists():
-            self._end(task.attempt_id, Outcome(attempt_id=task.attempt_id, kind="ended", state="cancelled"))
+            self._end(
+                task.attempt_id,
+                Outcome(attempt_id=task.attempt_id, kind="ended", state="cancelled"),
+            )
             return task.attempt_id
         with (self._folder / "ledger").open("a", encoding="utf-8") as ledger:
             ledger.write(f"{task.attempt_id}\n")
@@ -94,7 +97,9 @@ class FileExecutor(BaseExecutor):
             if kind == "task" and name not in self._told and f"{attempt_id}.end" not in names:
                 self._told.add(name)
                 outcomes.append(
-                    Outcome(attempt_id=attempt_id, kind="started", started_at=dt.datetime.now(dt.UTC))
+                    Outcome(
+                        attempt_id=attempt_id, kind="started", started_at=dt.datetime.now(dt.UTC)
+                    )
                 )
             elif kind == "end" and name not in self._told:
                 self._told.add(name)

@@ -84,12 +84,16 @@ class ReportSink:
         dispatch = Dispatch(
             epoch=self.epoch if epoch is None else epoch,
             incarnation=registration.incarnation if incarnation is None else incarnation,
-            tasks=[DispatchItem(task=task, token=self.make_token(task.attempt_id)) for task in tasks],
+            tasks=[
+                DispatchItem(task=task, token=self.make_token(task.attempt_id)) for task in tasks
+            ],
             cancels=cancels or [],
         )
         with self._lock:
             self.wanted.update(task.attempt_id for task in tasks)
         if self._client is None or self._client.base_url != registration.url:
+            if self._client is not None:
+                self._client.close()
             self._client = HttpClient(registration.url)
         return self._client.request("POST", "/tasks", msgspec.json.encode(dispatch))
 

@@ -28,7 +28,7 @@ def test_batch_is_run_reported_and_released(rig: EngineRig, sink: ReportSink) ->
     wait_until(lambda: all(rig.back_end.is_released(task.attempt_id) for task in tasks))
     assert sink.counts["duplicate"] == 0
     # Every report was acknowledged: nothing is left to be held.
-    wait_until(lambda: rig.read_health()["held"] == {})
+    rig.wait_ready(held=0)
 
 
 def test_registration_says_who_the_engine_is(rig: EngineRig, sink: ReportSink) -> None:
@@ -54,7 +54,7 @@ def test_same_batch_twice_is_run_once(rig: EngineRig, sink: ReportSink) -> None:
     sink.wait_end(task.attempt_id)
 
     # After its end is acknowledged a late copy is still recognised.
-    wait_until(lambda: rig.read_health()["held"] == {})
+    rig.wait_ready(held=0)
     assert decode(sink.dispatch([task]).body) == {"accepted": 0, "known": 1}
     assert rig.back_end.started() == [task.attempt_id]
 
@@ -155,9 +155,7 @@ def test_bad_requests_are_answered_with_a_sentence(rig: EngineRig, sink: ReportS
 
 
 @pytest.mark.parametrize("status", [422, 503])
-def test_refused_registration_is_tried_again(
-    tmp_path: Path, sink: ReportSink, status: int
-) -> None:
+def test_refused_registration_is_tried_again(tmp_path: Path, sink: ReportSink, status: int) -> None:
     sink.refusals = [status]
     rig = EngineRig(tmp_path, sink)
     rig.start()
