@@ -1,0 +1,186 @@
+"""Checks a DAG against the catalogue: algorithms, executors, queues, ports, parameters, data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dag_engine.core.catalogue import Catalogue
+from dag_engine.core.dagfile.collector import ProblemCollector
+from dag_engine.core.dagfile.document import DagDocument, Operator
+from dag_engine.core.dagfile.parameters import check_params
+from dag_engine.core.dagfile.ports import check_ports
+from dag_engine.core.dagfile.schemas import CONNECTION, DATASET, compile_schema, find_references
+from dag_engine.core.nearest import NameFinder, hint_nearest
+from dag_engine.core.problems import Path, shorten
+from executors.base import AlgorithmOffer
+
+KnownDatasets = Collection[str] | Callable[[str], bool]
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What a DAG is checked against. None means that every name is taken.
+
+    `dataset_ids` is a collection or a question; `default_executor` serves operators that name
+    none.
+    """
+
+    catalogue: Catalogue
+    dataset_ids: KnownDatasets | None = None
+    queues: Collection[str] | None = None
+    connections: Collection[str] | None = None
+    default_executor: str = "local"
+    names: NameFinder = field(default_factory=NameFinder)
+
+
+def check_document(
+    document: DagDocument, around: Surroundings, collector: ProblemCollector
+) -> None:
+    """Report everything in which the DAG does not fit its surroundings."""
+    offers: dict[str, AlgorithmOffer] = {}
+    for operator in document.operators.values():
+        path = ("dag", "operator_details", operator.id)
+        offer = find_algorithm(operator, around, path, collector)
+        if offer is not None:
+            offers[operator.id] = offer
+            params_path = (*path, "params")
+            check_params(operator.id, operator.params, offer, params_path, collector, around.names)
+            check_references(operator.id, operator.params, offer, params_path, around, collector)
+        check_executor(operator, around, path, collector)
+        _check_queue(operator, around, path, collector)
+    check_ports(document, offers, collector)
+
+
+def find_algorithm(
+    operator: Operator, around: Surroundings, path: Path, collector: ProblemCollector
+) -> AlgorithmOffer | None:
+    """Return the algorithm's offer, or report that there is none."""
+    known = around.catalogue.algorithms
+    offer = known.get(operator.algorithm)
+    if offer is None:
+        nearest = around.names.find(operator.algorithm, known)
+        collector.add(
+            "unknown_algorithm",
+            f"No operator engine has ever offered the algorithm {shorten(operator.algorithm)}.",
+            (*path, "algo_name"),
+            operator=operator.id,
+            hint=hint_nearest(nearest, "See the catalogue for what is offered."),
+        )
+    return offer
+
+
+def choose_executor(operator: Operator, catalogue: Catalogue, default: str) -> str:
+    """Return the executor's name: that of the run section, else of the label, else the default.
+
+    A label that the configuration does not map stands for itself.
+    """
+    if operator.run.executor is not None:
+        return operator.run.executor
+    if operator.data_type is not None:
+        return catalogue.data_types.get(operator.data_type, operator.data_type)
+    return default
+
+
+def check_executor(
+    operator: Operator, around: Surroundings, path: Path, collector: ProblemCollector
+) -> None:
+    """Report an executor that nobody offers, or a label that means none."""
+    catalogue = around.catalogue
+    name = choose_executor(operator, catalogue, around.default_executor)
+    if name in catalogue.executors:
+        return
+    if operator.run.executor is not None:
+        at, known = (*path, "run", "executor"), list(catalogue.executors)
+        message = f"No operator engine has ever offered the executor {shorten(name)}."
+    elif operator.data_type is None:
+        at, known = path, list(catalogue.executors)
+        message = f"No operator engine has ever offered the default executor {shorten(name)}."
+    else:
+        at = (*path, "data_type")
+        known = [*catalogue.data_types, *catalogue.executors]
+        message = f"The label {shorten(operator.data_type)} stands for no executor"
+        if operator.data_type in catalogue.data_types:
+            message += f" that was ever offered ('{name}')"
+        message += "."
+    nearest = around.names.find(operator.run.executor or operator.data_type or name, known)
+    listed = f"Known are {', '.join(sorted(known)[:10])}." if known else ""
+    hint = hint_nearest(nearest, listed or "Start an operator engine first.")
+    collector.add("unknown_executor", message, at, operator=operator.id, hint=hint)
+
+
+def _check_queue(
+    operator: Operator, around: Surroundings, path: Path, collector: ProblemCollector
+) -> None:
+    queue = operator.run.queue
+    if queue is None or around.queues is None or queue in around.queues:
+        return
+    nearest = around.names.find(queue, around.queues)
+    listed = f"Known are {', '.join(sorted(around.queues)[:10])}."
+    collector.add(
+        "unknown_queue",
+        f"There is no queue {shorten(queue)}.",
+        (*path, "run", "queue"),
+        operator=operator.id,
+        hint=hint_nearest(nearest, listed),
+    )
+
+
+def check_references(
+    operator: str,
+    params: dict[str, Any],
+    offer: AlgorithmOffer,
+    path: Path,
+    around: Surroundings,
+    collector: ProblemCollector,
+) -> None:
+    """Report data sets and connections that a parameter names and that do not exist."""
+    schema = compile_schema(offer.params_schema)
+    for at, name in find_references(schema, DATASET, params):
+        if not _is_known(name, around.dataset_ids):
+            ids = around.dataset_ids
+            nearest = [] if ids is None or callable(ids) else around.names.find(name, ids)
+            collector.add(
+                "unknown_dataset",
+                f"There is no data set {shorten(name)}.",
+                (*path, *at),
+                operator=operator,
+                hint=hint_nearest(
+                    nearest, "Register it first: dagengine datasets add FILE --id ID."
+                ),
+            )
+    for at, name in find_references(schema, CONNECTION, params):
+        if around.connections is not None and name not in around.connections:
+            collector.add(
+                "unknown_connection",
+                f"There is no connection {shorten(name)}.",
+                (*path, *at),
+                operator=operator,
+                hint=hint_nearest(
+                    around.names.find(name, around.connections),
+                    "Connections are named in the configuration.",
+                ),
+            )
+
+
+def _is_known(name: str, known: KnownDatasets | None) -> bool:
+    if known is None:
+        return True
+    return known(name) if callable(known) else name in known
+
+
+def find_dataset_ids(
+    document: DagDocument,
+    catalogue: Catalogue,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> set[str]:
+    """Return the ids of all data sets that the parameters (and overrides of them) name."""
+    found: set[str] = set()
+    for operator in document.operators.values():
+        offer = catalogue.algorithms.get(operator.algorithm)
+        if offer is not None:
+            params = operator.params | dict((overrides or {}).get(operator.id, {}))
+            schema = compile_schema(offer.params_schema)
+            found.update(name for _, name in find_references(schema, DATASET, params))
+    return found
