@@ -416,9 +416,12 @@ class BaseExecutor(ABC):
         """Tell what happened to everything that runs under this executor's name.
 
         Waits up to `timeout_s` seconds, less as soon as there is something to tell. The first poll
-        of a new object tells the present stage of all that the back end holds. An end is told
-        again (at the latest to the next object) until it is released. `poll` is called from one
-        thread.
+        of a new object tells the present stage of all that the back end holds, at once, also where
+        that is nothing: the engine takes what was not told then for lost. An end is told again (at
+        the latest to the next object) until it is released. `poll` is called from one thread.
+
+        Raises `ExecutorUnavailableError` where a new object has not reached the back end within
+        `timeout_s`: the caller tries again.
         """
 
     @abstractmethod
