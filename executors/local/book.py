@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from executors.local.loop import Timer
     from executors.local.pool import WorkerRecord
 
-_N_REMEMBERED = 20_000
+_N_REMEMBERED = 10_000
 _encode = msgspec.json.Encoder().encode
 
 Cause = Literal["", "cancel", "timeout", "memory"]

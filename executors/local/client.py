@@ -12,6 +12,7 @@ import msgspec
 
 from executors.base import BaseExecutor, ExecutorSettings, LogChunk, Outcome, Task
 from executors.errors import ExecutorError, ExecutorUnavailableError, UnknownAttemptError
+from executors.local.launch import supervisor_command
 from executors.local.log_reading import read_chunk
 from executors.local.messages import Answer, Command
 from executors.local.options import PoolPaths, log_path, read_options
@@ -30,6 +31,7 @@ class _ToldOutcomes(msgspec.Struct, frozen=True, kw_only=True):
     """What the supervisor tells a subscriber, decoded in full."""
 
     outcomes: list[Outcome]
+    is_more: bool = False
 
 
 _decode_told = msgspec.json.Decoder(_ToldOutcomes).decode
@@ -62,6 +64,14 @@ class LocalExecutor(BaseExecutor):
         self._unsent: list[bytes] = []
         self._news: FrameSocket | None = None
         self._is_closed = False
+        self._has_told_all = False
+
+    @classmethod
+    def side_process(
+        cls, name: str, options: dict[str, Any], settings: ExecutorSettings
+    ) -> list[str]:
+        """Return the command that runs the pool's supervisor beside the operator engine."""
+        return supervisor_command(name, options, settings)
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -147,6 +157,7 @@ class LocalExecutor(BaseExecutor):
     def poll(self, timeout_s: float) -> list[Outcome]:
         """Tell what the pool tells; after the supervisor was away, the stage of all it holds."""
         deadline = time.monotonic() + timeout_s
+        had_told_all = self._has_told_all
         while True:
             remaining_s = max(0.0, deadline - time.monotonic())
             try:
@@ -155,8 +166,13 @@ class LocalExecutor(BaseExecutor):
                 self._drop_news()
                 outcomes = []
                 time.sleep(min(_RETRY_EVERY_S, remaining_s))
-            if outcomes or time.monotonic() >= deadline:
+            is_first_answer = self._has_told_all and not had_told_all
+            if outcomes or is_first_answer or self._is_closed:
                 return outcomes
+            if time.monotonic() >= deadline:
+                if self._has_told_all:
+                    return []
+                raise ExecutorUnavailableError(self._name, "its supervisor does not answer yet")
 
     def _receive(self, timeout_s: float) -> list[Outcome]:
         if self._is_closed:
@@ -167,9 +183,14 @@ class LocalExecutor(BaseExecutor):
             self._say_unsent()
         payload = self._news.receive(timeout_s)
         outcomes: list[Outcome] = []
-        if payload is not None:
-            for told in (payload, *self._news.receive_ready()):
-                outcomes += _decode_told(told).outcomes
+        while payload is not None:
+            is_more = False
+            for piece in (payload, *self._news.receive_ready()):
+                told = _decode_told(piece)
+                outcomes += told.outcomes
+                is_more = told.is_more
+            payload = self._news.receive(_ANSWER_TIMEOUT_S) if is_more else None
+            self._has_told_all = True
         return outcomes
 
     def _say_unsent(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 
 _COMMAND_LIMIT_BYTES = 64 * 1024 * 1024
 _N_TOLD_AT_ONCE = 1000
+_ACCEPT_PAUSE_S = 1.0
 _encode = msgspec.json.Encoder().encode
 _decode_command = msgspec.json.Decoder(Command).decode
 
@@ -51,7 +53,11 @@ class Desk:
         self._subscribers: set[Channel] = set()
         self._listener = listen(path)
         self._listener.setblocking(False)
-        loop.watch(self._listener.fileno(), self._on_connection, 1)
+        self._watch_listener()
+
+    def _watch_listener(self) -> None:
+        if self._listener.fileno() >= 0:
+            self._loop.watch(self._listener.fileno(), self._on_connection, 1)
 
     def tell(self, outcomes: list[msgspec.Raw]) -> None:
         """Tell every subscriber."""
@@ -63,6 +69,8 @@ class Desk:
             sock, _ = self._listener.accept()
         except OSError as error:  # the client has gone already, or no descriptor is left
             log.warning("connection_not_accepted error=%s", error)
+            self._loop.forget(self._listener.fileno())  # it stays ready: not again at once
+            self._loop.call_after(_ACCEPT_PAUSE_S, self._watch_listener)
             return
         client: Channel
         client = Channel(
@@ -96,7 +104,8 @@ class Desk:
 
     def close(self) -> None:
         """Take no more commands."""
-        self._loop.forget(self._listener.fileno())
+        with contextlib.suppress(KeyError):  # not watched during a pause
+            self._loop.forget(self._listener.fileno())
         self._listener.close()
         for client in self._clients:
             client.close()
@@ -107,4 +116,5 @@ class Desk:
 def _send_told(client: Channel, outcomes: list[msgspec.Raw]) -> None:
     """Send in pieces, so that no frame grows too long; an empty list is told too."""
     for start in range(0, max(1, len(outcomes)), _N_TOLD_AT_ONCE):
-        client.send(_encode(Told(outcomes=outcomes[start : start + _N_TOLD_AT_ONCE])))
+        end = start + _N_TOLD_AT_ONCE
+        client.send(_encode(Told(outcomes=outcomes[start:end], is_more=end < len(outcomes))))

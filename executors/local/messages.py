@@ -37,9 +37,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What a subscriber is told; the first one holds the present stage of all that is held."""
+    """What a subscriber is told; first, in one or more pieces, the present stage of all that is
+    held. `is_more`: the next piece belongs to this one.
+    """
 
     outcomes: list[msgspec.Raw]
+    is_more: bool = False
 
 
 class WorkerWord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -30,6 +30,7 @@ _BIRTH_LIMIT_S = 10.0
 _N_UPGRADES_AT_ONCE = 2
 _YOUNG_S = 1.0
 _LEAVE_LIMIT_S = 2.0
+_FORK_PAUSE_S = 1.0
 _decode_word = msgspec.json.Decoder(WorkerWord).decode
 _HOST = socket.gethostname()
 
@@ -59,13 +60,14 @@ class WorkerRecord:
 
 @dataclass(frozen=True, slots=True)
 class PoolEvents:
-    """What the pool tells its owner.
+    """What the pool asks and tells its owner.
 
-    `on_ready`: a worker waits for a task. `on_word`: a worker spoke of its attempt. `on_death`: a
-    process that was a worker has been waited for. `on_broken`: a living worker cannot be spoken to
-    any more.
+    `n_waiting`: how many attempts wait? `on_ready`: a worker may be free. `on_word`: a worker spoke
+    of its attempt. `on_death`: a process that was a worker has been waited for. `on_broken`: a
+    worker that has a task cannot be spoken to any more.
     """
 
+    n_waiting: Callable[[], int]
     on_ready: Callable[[], None]
     on_word: Callable[[WorkerRecord, WorkerWord], None]
     on_death: Callable[[WorkerRecord, os.waitid_result], None]
@@ -113,7 +115,7 @@ class WorkerPool:
         if self._settings.options.preload:
             self.template.start()
 
-    def fill(self, n_waiting: int = 0) -> None:
+    def fill(self) -> None:
         """Fork what is lacking: all slots once the template is ready, before that one per core and
         as many as tasks wait.
         """
@@ -121,12 +123,19 @@ class WorkerPool:
             return
         n_wanted = self._n_slots
         if self.template.is_awaited:
-            n_wanted = min(n_wanted, max(os.cpu_count() or 1, self.n_busy + n_waiting))
+            n_wanted = min(
+                n_wanted, max(os.cpu_count() or 1, self.n_busy + self._events.n_waiting())
+            )
         n_lacking = n_wanted - self._n_live
         if self.template.is_ready:
             n_lacking = max(n_lacking, self._n_to_upgrade())
         for _ in range(n_lacking):
-            self._fork()
+            try:
+                self._fork()
+            except OSError as error:  # no processes, descriptors or memory left
+                log.error("worker_not_forked error=%s", error)  # noqa: TRY400 - the text says it all
+                self._hold_back(_FORK_PAUSE_S)
+                return
 
     def _n_to_upgrade(self) -> int:
         n_light = sum(not w.is_preloaded and w.stage == "idle" for w in self.workers)
@@ -220,6 +229,13 @@ class WorkerPool:
         self.by_pid[pid] = worker
         self._loop.watch(worker.pidfd, lambda _: self.wait_for(worker), 1)
 
+    def _note_birth(self, worker: WorkerRecord, pid: int) -> None:
+        try:
+            self._note_pid(worker, pid)
+        except OSError as error:
+            log.warning("worker_died_at_birth pid=%d error=%s", pid, error)
+            self._on_closed(worker)
+
     def _check_birth(self, worker: WorkerRecord) -> None:
         if worker.stage == "starting" and worker in self.workers:
             log.error("worker_start_too_slow pid=%d limit_s=%g", worker.pid, _BIRTH_LIMIT_S)
@@ -243,7 +259,7 @@ class WorkerPool:
             self._on_closed(worker)
             return
         if word.kind == "born":
-            self._note_pid(worker, word.pid)
+            self._note_birth(worker, word.pid)
         elif word.kind == "ready":
             if worker.stage == "starting":
                 self._make_idle(worker)
@@ -292,6 +308,7 @@ class WorkerPool:
         if not was_expected:
             self._note_death(worker, result)
         self.fill()
+        self._events.on_ready()
 
     def _note_death(self, worker: WorkerRecord, result: os.waitid_result) -> None:
         log.warning(
@@ -303,8 +320,11 @@ class WorkerPool:
         )
         if worker.n_tasks == 0 and time.monotonic() - worker.born_at < _YOUNG_S:
             self._n_early_deaths += 1
+            self._hold_back(min(10.0, 0.1 * 2**self._n_early_deaths))
+
+    def _hold_back(self, delay_s: float) -> None:
+        if not self._is_held_back:
             self._is_held_back = True
-            delay_s = min(10.0, 0.1 * 2**self._n_early_deaths)
             self._loop.call_after(delay_s, self._fill_again)
 
     def _fill_again(self) -> None:
@@ -325,9 +345,12 @@ def fork_safely() -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, held)
     sys.stdout.flush()
     sys.stderr.flush()
-    pid = os.fork()
-    if pid:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+    pid = -1
+    try:
+        pid = os.fork()
+    finally:
+        if pid:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
     return pid
 
 

@@ -108,7 +108,11 @@ class Reaper:
         """
         if not os.path.lexists(path):
             return
-        pid = fork_safely()
+        try:
+            pid = fork_safely()
+        except OSError as error:
+            log.warning("folder_not_removed path=%s error=%s", path, error)
+            return
         if pid == 0:
             try:
                 linux.close_all_but(set())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import resource
 import signal
 import time
 from typing import IO
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 
 _MARKER = "DAGENGINE_POOL"
 _LOCK_WAIT_S = 10.0
+_FILES_PER_SLOT = 4
+_FILES_BESIDES = 512
 _THREAD_LIMITS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -35,7 +38,17 @@ def prepare_process(paths: PoolPaths, settings: PoolSettings) -> None:
     os.makedirs(settings.executor.logs, exist_ok=True)
     for name in _THREAD_LIMITS:
         os.environ[name] = "1"
+    # A thread of an allocator that nobody uses would run in the template, which must fork.
+    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
     os.environ[_MARKER] = paths.socket
+    _allow_files(_FILES_PER_SLOT * settings.n_slots + _FILES_BESIDES)
+
+
+def _allow_files(n_files: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = n_files if hard == resource.RLIM_INFINITY else min(n_files, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def take_lock(path: str) -> IO[str] | None:

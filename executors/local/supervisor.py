@@ -54,7 +54,13 @@ class Supervisor:
             "stage": self._tell_stage,
             "status": self._tell_status,
         }
-        events = PoolEvents(self._dispatch, self._on_word, self._on_death, self._on_broken)
+        events = PoolEvents(
+            n_waiting=lambda: len(self._book.queue),
+            on_ready=self._dispatch,
+            on_word=self._on_word,
+            on_death=self._on_death,
+            on_broken=self._on_broken,
+        )
         self._pool = WorkerPool(self._loop, self._outbox, settings, events)
         self._reaper = Reaper(self._loop, self._pool, settings.options.kill_grace_s)
         self._watch = Watch(self._loop, self._book, settings, self._on_late, self._on_too_large)
@@ -139,7 +145,7 @@ class Supervisor:
             self._dispatch()
             if attempt.stage == "accepted":
                 self._book.note_accepted(attempt)
-                self._pool.fill(len(self._book.queue))
+                self._pool.fill()
         return Answer()
 
     def _cancel(self, command: Command) -> None:
@@ -233,7 +239,7 @@ class Supervisor:
             self._reaper.kill_now(worker)
         else:
             self._pool.retire(worker)
-        self._pool.fill(len(self._book.queue))
+        self._pool.fill()
         self._dispatch()
 
     def _on_death(self, worker: WorkerRecord, result: os.waitid_result) -> None:

@@ -7,6 +7,7 @@ import importlib
 import os
 import socket
 import sys
+import threading
 import time
 import traceback
 from typing import NoReturn
@@ -19,13 +20,16 @@ from executors.local.options import PoolSettings
 from executors.local.worker import worker_main
 from executors.transport.frames import encode_frame
 
+_NICENESS = 10
+
 
 def template_main(sock: socket.socket, settings: PoolSettings, supervisor_pid: int) -> NoReturn:
     """Be the template; for a process that was just forked."""
     try:
         birth.leave_parent(sock.fileno(), supervisor_pid)
         sock.setblocking(True)
-        sock.sendall(encode_frame(msgspec.json.encode(_preload(settings.options.preload))))
+        word = _preload(settings.options.preload)
+        sock.sendall(encode_frame(msgspec.json.encode(word)))
         while True:
             _serve(sock, settings, supervisor_pid)
     except BaseException:  # noqa: BLE001 - nothing above may run in a forked process
@@ -36,12 +40,10 @@ def template_main(sock: socket.socket, settings: PoolSettings, supervisor_pid: i
 def _preload(modules: list[str]) -> TemplateWord:
     """Import only: nothing is run, so that no thread pool exists when workers are forked."""
     begun = time.monotonic()
-    failed = {}
-    for name in modules:
-        try:
-            importlib.import_module(name)
-        except Exception as error:  # noqa: BLE001 - whatever a module raises, workers go without it
-            failed[name] = f"{type(error).__name__}: {error}"
+    failed: dict[str, str] = {}
+    importer = threading.Thread(target=_import_modestly, args=(modules, failed))
+    importer.start()
+    importer.join()
     gc.collect()
     gc.freeze()  # children then do not write to the pages that they share with us
     return TemplateWord(
@@ -49,6 +51,19 @@ def _preload(modules: list[str]) -> TemplateWord:
         n_threads=len(os.listdir("/proc/self/task")),
         failed=failed,
     )
+
+
+def _import_modestly(modules: list[str], failed: dict[str, str]) -> None:
+    """Import at a lower priority than whatever else starts just now.
+
+    The priority belongs to this thread and ends with it; a process could not take it back.
+    """
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # noqa: BLE001 - whatever a module raises, workers go without it
+            failed[name] = f"{type(error).__name__}: {error}"
 
 
 def _serve(sock: socket.socket, settings: PoolSettings, supervisor_pid: int) -> None:

@@ -55,6 +55,7 @@ class TemplateKeeper:
         self._pidfd = -1
         self._n_deaths = 0
         self._is_closing = False
+        self._supervisor_pid = os.getpid()
         self.pid = 0
         self.is_ready = False
         self.is_awaited = False
@@ -64,10 +65,15 @@ class TemplateKeeper:
         """Fork the template; it says when it is ready."""
         if self._is_closing:
             return
-        ours, theirs = socket.socketpair()
-        self.pid = self._fork()
+        try:
+            ours, theirs = socket.socketpair()
+            self.pid = self._fork()
+        except OSError as error:
+            log.warning("template_not_forked error=%s", error)
+            self._loop.call_after(_LONGEST_PAUSE_S, self.start)
+            return
         if self.pid == 0:
-            template_main(theirs, self._settings, os.getppid())
+            template_main(theirs, self._settings, self._supervisor_pid)
         theirs.close()
         ours.setblocking(False)
         self._socket = ours

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import errno
 import faulthandler
@@ -35,6 +36,7 @@ Runner = Callable[
 _READ_SIZE = 256 * 1024
 _OUTCOME_LIMIT_BYTES = 4 * 1024 * 1024
 _PROGRESS_EVERY_S = 0.1
+_NEEDED_BY_ALL = "pydantic"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _encode = msgspec.json.Encoder().encode
@@ -81,6 +83,9 @@ class Worker:
         self._prepare()
         self._send(WorkerWord(kind="ready", pid=self._pid))
         self._load_runner()
+        if self._settings.options.preload:
+            with contextlib.suppress(Exception):  # a task that needs it says what is wrong
+                importlib.import_module(_NEEDED_BY_ALL)
         self._base_bytes = proctree.own_memory_bytes(self._pid)
         gc.collect()
         gc.freeze()
