@@ -27,6 +27,7 @@ from operator_engine.child_process import ProcessSpec
 from operator_engine.errors import EngineError
 
 if TYPE_CHECKING:
+    from operator_engine.launcher import Launcher
     from operator_engine.settings import EngineSettings
 
 _SLOW_START_S = 20.0
@@ -155,8 +156,13 @@ def make_engine_settings(config: Config, home: Home, url: str) -> EngineSettings
     )
 
 
-def run_service(service: Service, *, on_ready: Callable[[], None] | None = None) -> None:
-    """Run all processes until Ctrl-C or SIGTERM, then end them in order."""
+def run_service(
+    service: Service,
+    *,
+    on_ready: Callable[[], None] | None = None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Run all processes until Ctrl-C, SIGTERM or `stop`, then end them in order."""
     from operator_engine.errors import HomeInUseError
     from operator_engine.launcher import Launcher
 
@@ -169,6 +175,10 @@ def run_service(service: Service, *, on_ready: Callable[[], None] | None = None)
     launcher = Launcher(specs, service.home, on_ready=lambda: _tell_ready(service, on_ready))
     news = LogNews(service.home / "logs" / "services", [spec.name for spec in specs])
     threads = [threading.Thread(target=news.run, args=(is_over,), daemon=True, name="news")]
+    if stop is not None:
+        threading.Thread(
+            target=_stop_later, args=(stop, launcher), daemon=True, name="stop"
+        ).start()
     if service.url:
         watch = threading.Thread(
             target=_watch_start, args=(service, is_ready, is_over), daemon=True, name="readiness"
@@ -188,6 +198,11 @@ def run_service(service: Service, *, on_ready: Callable[[], None] | None = None)
             service.sock.close()
         (service.home / "run" / "api.json").unlink(missing_ok=True)
     say("stopped")
+
+
+def _stop_later(stop: threading.Event, launcher: Launcher) -> None:
+    stop.wait()
+    launcher.request_stop()
 
 
 def _tell_ready(service: Service, on_ready: Callable[[], None] | None) -> None:
