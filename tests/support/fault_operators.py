@@ -1,0 +1,274 @@
+"""Algorithms that misbehave, each in one way; every executor must come through all of them.
+
+Every operator appends a line `<word> <process id>` to the file that `ledger` names, in one write,
+so that a test can count what really ran.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from algorithms.base import AlgorithmError, Context, Port, algorithm
+
+REPORT = [Port("report", "report")]
+
+
+class Params(BaseModel):
+    ledger: str = ""
+
+
+def note(params: Params, word: str, pid: int | None = None) -> None:
+    if params.ledger:
+        line = f"{word} {pid or os.getpid()}\n".encode()
+        fd = os.open(params.ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(fd, line)
+        os.close(fd)
+
+
+class OkParams(Params):
+    value: int = 1
+    gate: str = ""
+
+
+@algorithm("ok", title="Succeed, when a gate file is there", outputs=REPORT)
+def ok(context: Context, params: OkParams) -> dict:
+    note(params, "ok")
+    while params.gate and not Path(params.gate).exists():
+        time.sleep(0.005)
+    return {"value": params.value}
+
+
+@algorithm("raise", title="Raise", outputs=REPORT)
+def raise_error(context: Context, params: Params) -> dict:
+    note(params, "raise")
+    raise ValueError("列名不对: no column 'age'")
+
+
+@algorithm("refuse_input", title="Find fault with the input", outputs=REPORT)
+def refuse_input(context: Context, params: Params) -> dict:
+    note(params, "refuse_input")
+    raise AlgorithmError("The table is empty.", hint="Choose another table.")
+
+
+class UnpicklableError(Exception):
+    def __init__(self, a: str, b: str) -> None:
+        super().__init__(a)
+        self.lock = threading.Lock()
+        self.b = b
+
+
+@algorithm("raise_unpicklable", title="Raise what cannot be pickled", outputs=REPORT)
+def raise_unpicklable(context: Context, params: Params) -> dict:
+    note(params, "raise_unpicklable")
+    raise UnpicklableError("cannot travel", "b")
+
+
+class ExitParams(Params):
+    code: int = 3
+
+
+@algorithm("exit", title="End the process", outputs=REPORT)
+def exit_process(context: Context, params: ExitParams) -> dict:
+    note(params, "exit")
+    os._exit(params.code)
+
+
+@algorithm("kill", title="Kill the process", outputs=REPORT)
+def kill(context: Context, params: Params) -> dict:
+    note(params, "kill")
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+    return {}
+
+
+@algorithm("segfault", title="Read where nothing is", outputs=REPORT)
+def segfault(context: Context, params: Params) -> dict:
+    note(params, "segfault")
+    ctypes.string_at(0)
+    return {}
+
+
+class HangParams(Params):
+    seconds: float = 600.0
+    is_deaf: bool = False
+
+
+@algorithm("hang", title="Never end; deaf to SIGTERM if asked", outputs=REPORT)
+def hang(context: Context, params: HangParams) -> dict:
+    if params.is_deaf:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    note(params, "hang")
+    time.sleep(params.seconds)
+    return {}
+
+
+class SlowStartParams(Params):
+    seconds: float = 0.3
+
+
+@algorithm("slow_start", title="Take a while", outputs=REPORT)
+def slow_start(context: Context, params: SlowStartParams) -> dict:
+    note(params, "slow_start")
+    time.sleep(params.seconds)
+    return {"seconds": params.seconds}
+
+
+class HugeParams(Params):
+    n_bytes: int = 5_000_000
+
+
+@algorithm("huge_result", title="Give a large report", outputs=REPORT)
+def huge_result(context: Context, params: HugeParams) -> dict:
+    note(params, "huge_result")
+    return {"text": "x" * params.n_bytes}
+
+
+@algorithm("huge_log", title="Write a large log", outputs=REPORT)
+def huge_log(context: Context, params: HugeParams) -> dict:
+    note(params, "huge_log")
+    line = b"0123456789abcde\n"
+    for _ in range(params.n_bytes // (len(line) * 4096)):
+        os.write(1, line * 4096)
+    os.write(1, line * (params.n_bytes // len(line) % 4096))
+    return {}
+
+
+class SpeakParams(Params):
+    text: str = "第一行 one\n第二行 two\n"
+    n_times: int = 1
+
+
+@algorithm("speak", title="Write to the log in every way", outputs=REPORT)
+def speak(context: Context, params: SpeakParams) -> dict:
+    note(params, "speak")
+    for _ in range(params.n_times):
+        print(params.text, end="")  # noqa: T201 - what is tested
+    subprocess.run(["/bin/sh", "-c", "echo 子进程; echo to stderr >&2"], check=True)
+    ctypes.CDLL(None).printf(b"from C without a line end")
+    return {}
+
+
+class HogParams(Params):
+    limit_mb: int = 4000
+
+
+@algorithm("memory_hog", title="Take more and more memory", outputs=REPORT)
+def memory_hog(context: Context, params: HogParams) -> dict:
+    note(params, "memory_hog")
+    held = []
+    for _ in range(params.limit_mb // 8):
+        held.append(b"x" * (8 * 1024 * 1024))
+        time.sleep(0.005)
+    return {"held": len(held)}
+
+
+class ChildParams(Params):
+    is_hanging: bool = True
+    is_deaf: bool = True
+
+
+@algorithm("forks_setsid_child", title="Start a child in a session of its own", outputs=REPORT)
+def forks_setsid_child(context: Context, params: ChildParams) -> dict:
+    script = "trap '' TERM; " if params.is_deaf else ""
+    child = subprocess.Popen(
+        ["/bin/sh", "-c", f"{script}sleep 600 & echo $! > /dev/null; wait"],
+        start_new_session=True,
+    )
+    note(params, "child", child.pid)
+    note(params, "parent")
+    if params.is_hanging:
+        time.sleep(600)
+    child.returncode = 0  # not waited for on purpose: no warning about it
+    return {}
+
+
+class CrowdParams(Params):
+    n_children: int = 20
+
+
+@algorithm("forks_crowd", title="Fork children that fork children", outputs=REPORT)
+def forks_crowd(context: Context, params: CrowdParams) -> dict:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for _ in range(params.n_children):
+        if os.fork() == 0:
+            os.setsid()
+            os.fork()
+            note(params, "crowd")
+            time.sleep(600)
+            os._exit(0)
+    time.sleep(600)
+    return {}
+
+
+@algorithm("forked_child_returns", title="Fork; the child comes back too", outputs=REPORT)
+def forked_child_returns(context: Context, params: Params) -> dict:
+    pid = os.fork()
+    note(params, "child" if pid == 0 else "parent")
+    if pid:
+        os.waitpid(pid, 0)
+    return {"pid": os.getpid()}
+
+
+class CloseParams(Params):
+    first: int = 3
+
+
+@algorithm("closes_descriptors", title="Close what is not its own", outputs=REPORT)
+def closes_descriptors(context: Context, params: CloseParams) -> dict:
+    note(params, "closes_descriptors")
+    os.closerange(params.first, 256)
+    return {}
+
+
+class WorkdirParams(Params):
+    is_killed: bool = False
+
+
+@algorithm("uses_workdir", title="Write into the private folder", outputs=REPORT)
+def uses_workdir(context: Context, params: WorkdirParams) -> dict:
+    note(params, str(context.workdir))
+    (context.workdir / "part.bin").write_bytes(b"x" * 1000)
+    if params.is_killed:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+class ProgressParams(Params):
+    n_steps: int = 5
+    step_s: float = 0.15
+
+
+@algorithm("progress", title="Tell progress", outputs=REPORT)
+def progress(context: Context, params: ProgressParams) -> dict:
+    note(params, "progress")
+    for step in range(params.n_steps):
+        context.progress(step + 1, params.n_steps, f"第{step + 1}步")
+        time.sleep(params.step_s)
+    context.metric("steps", params.n_steps)
+    return {}
+
+
+@algorithm("leaves_mess", title="Change what the next task sees", outputs=REPORT)
+def leaves_mess(context: Context, params: Params) -> dict:
+    note(params, "leaves_mess")
+    os.chdir("/")
+    os.environ["LEFT_BEHIND"] = "1"
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return {"pid": os.getpid()}
+
+
+@algorithm("look_around", title="Tell what the surroundings are", outputs=REPORT)
+def look_around(context: Context, params: Params) -> dict:
+    note(params, "look_around")
+    return {
+        "pid": os.getpid(),
+        "cwd": os.getcwd(),
+        "left_behind": os.environ.get("LEFT_BEHIND", ""),
+        "threads": os.environ.get("OMP_NUM_THREADS", ""),
+    }

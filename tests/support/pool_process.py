@@ -1,0 +1,75 @@
+"""A real pool supervisor for tests: started, killed, restarted, and nothing left behind."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from executors.base import ExecutorSettings
+from executors.contract_tools import wait_until
+from executors.local import proctree
+from executors.local.client import LocalExecutor, is_pool_reachable
+from executors.local.launch import supervisor_command
+
+ROOT = Path(__file__).parents[2]
+FAULT_OPERATORS = str(Path(__file__).with_name("fault_operators.py"))
+
+
+class PoolProcess:
+    def __init__(self, settings: ExecutorSettings, options: dict[str, Any], name: str) -> None:
+        self.settings = settings
+        self.options = options
+        self.name = name
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> None:
+        command = supervisor_command(self.name, self.options, self.settings)
+        with open(os.path.join(self.settings.home, "supervisor.log"), "ab") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=log)
+        wait_until(lambda: is_pool_reachable(self.settings.home, self.name), "pool's start")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(15)
+
+    def make_client(self) -> LocalExecutor:
+        return LocalExecutor(self.name, self.options, self.settings)
+
+    def log_text(self) -> str:
+        return Path(self.settings.home, "supervisor.log").read_text()
+
+    def remains(self) -> list[int]:
+        """Processes of this pool, apart from its supervisor if that runs."""
+        marker = f"DAGENGINE_POOL={self.settings.home}/run/pool-{self.name}.sock"
+        arguments = [
+            "executors.local.supervisor",
+            f"{self.settings.home}/run/pool-{self.name}.json",
+        ]
+        return [pid for pid in proctree.find_marked(marker, arguments) if pid != self.pid]
+
+
+@contextlib.contextmanager
+def run_pool(
+    settings: ExecutorSettings, options: dict[str, Any] | None = None, name: str = "local"
+) -> Iterator[PoolProcess]:
+    pool = PoolProcess(settings, {"preload": [], **(options or {})}, name)
+    pool.start()
+    try:
+        yield pool
+    finally:
+        if pool.process is not None and pool.process.poll() is None:
+            pool.stop()
+        remains = pool.remains()
+        for pid in remains:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        assert remains == []
