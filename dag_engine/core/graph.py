@@ -59,6 +59,18 @@ def order_breadth_first(graph: Graph) -> list[str]:
     return order
 
 
+def reach(starts: Iterable[str], neighbours: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return the starts and all that is reached from them, breadth first."""
+    seen = set(starts)
+    queue = deque(seen)
+    while queue:
+        for neighbour in neighbours[queue.popleft()]:
+            if neighbour not in seen:
+                seen.add(neighbour)
+                queue.append(neighbour)
+    return seen
+
+
 def add_alternatives(graph: Graph, alternatives: Mapping[str, str]) -> Graph:
     """Return the graph in which an alternative stands after its operator (which it waits for) and
     before all that its operator feeds (which waits for it).

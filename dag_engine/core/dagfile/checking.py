@@ -35,22 +35,33 @@ class Surroundings:
     names: NameFinder = field(default_factory=NameFinder)
 
 
+@dataclass(slots=True)
+class Checked:
+    """The algorithm of every operator, and its parameters as the algorithm is to get them."""
+
+    offers: dict[str, AlgorithmOffer] = field(default_factory=dict)
+    params: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
 def check_document(
     document: DagDocument, around: Surroundings, collector: ProblemCollector
-) -> None:
-    """Report everything in which the DAG does not fit its surroundings."""
-    offers: dict[str, AlgorithmOffer] = {}
+) -> Checked:
+    """Report everything in which the DAG does not fit its surroundings; return what it does fit."""
+    checked = Checked()
     for operator in document.operators.values():
         path = ("dag", "operator_details", operator.id)
         offer = find_algorithm(operator, around, path, collector)
         if offer is not None:
-            offers[operator.id] = offer
             params_path = (*path, "params")
-            check_params(operator.id, operator.params, offer, params_path, collector, around.names)
+            checked.offers[operator.id] = offer
+            checked.params[operator.id] = check_params(
+                operator.id, operator.params, offer, params_path, collector, around.names
+            )
             check_references(operator.id, operator.params, offer, params_path, around, collector)
         check_executor(operator, around, path, collector)
         _check_queue(operator, around, path, collector)
-    check_ports(document, offers, collector)
+    check_ports(document, checked.offers, collector)
+    return checked
 
 
 def find_algorithm(

@@ -59,14 +59,15 @@ def check_params(
         checked = {name: value for name, value in params.items() if name in schema.properties}
     if schema.validator.is_valid(checked):
         return params
-    as_text = _name_datasets_by_text(schema, checked)
+    as_text = name_datasets_by_text(schema, checked)
     if as_text is not checked and schema.validator.is_valid(as_text):
         return params | as_text
     _report_errors(operator, checked, schema, path, collector)
     return params
 
 
-def _name_datasets_by_text(schema: ParamsSchema, params: dict[str, Any]) -> dict[str, Any]:
+def name_datasets_by_text(schema: ParamsSchema, params: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters in which every integer that names a data set is its decimal text."""
     found = list(find_references(schema, DATASET, params))
     result: Any = params
     for path, text in found:
