@@ -307,6 +307,19 @@ class NewDatasetVersion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What a worker found in a data set's version: `pending`, `ready` (with schema and preview, any
+    JSON values) or `failed` (with the error).
+    """
+
+    state: str
+    schema: Any = None
+    preview: Any = None
+    row_count: int | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetVersionRecord:
     """One version of a data set. `inspection` tells what a worker found: empty (not asked for),
     `pending`, `ready` or `failed`.

@@ -1,0 +1,443 @@
+"""Definitions: dags and their immutable versions."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+
+from dag_engine.storage import bulk, chunks, paging, tables
+from dag_engine.storage.database import DEADLINE_S, Database
+from dag_engine.storage.errors import NameTakenError, NotFoundError, PreconditionFailedError
+from dag_engine.storage.failures import is_duplicate
+from dag_engine.storage.ids import N_RANDOM_BITS, new_dag_id
+from dag_engine.storage.moments import UTC
+from dag_engine.storage.rows import (
+    DagRecord,
+    DagSource,
+    DagVersionRecord,
+    NewDag,
+    Page,
+    StoredDag,
+)
+
+_STORE_DEADLINE_S = 20.0
+_dags, _versions, _parts = tables.dags, tables.dag_versions, tables.dag_parts
+_OPERATOR_COLUMNS = (
+    "dag_id", "version", "idx", "namespace", "operator", "algorithm", "data_type", "family", "title"
+)  # fmt: skip
+_EDGE_COLUMNS = (
+    "dag_id", "version", "idx", "namespace", "source", "source_port", "target", "target_port"
+)  # fmt: skip
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def store_dag(
+    database: Database,
+    new: NewDag,
+    *,
+    dag_id: str | None = None,
+    if_match: str | None = None,
+    deadline_s: float = _STORE_DEADLINE_S,
+) -> StoredDag:
+    """Store a definition: as the dag `dag_id`, else as the one of its name, else of its content.
+
+    A content that the dag had before becomes its present version again; any other makes a new
+    version.
+
+    Parameters
+    ----------
+    database : Database
+        Where.
+    new : NewDag
+        The checked definition.
+    dag_id : str, optional
+        The dag to change; it must exist.
+    if_match : str, optional
+        Value of `If-Match`: one or more ETags, or `*`.
+    deadline_s : float
+        Seconds after which the database counts as unavailable.
+
+    Raises
+    ------
+    NotFoundError
+        If `dag_id` does not exist, or was deleted.
+    PreconditionFailedError
+        If the present version is not one that `if_match` names.
+    NameTakenError
+        If the new name belongs to another dag.
+    """
+    fresh_id = new_dag_id(dt.datetime.now(UTC), secrets.randbits(N_RANDOM_BITS))
+    # Long work is done before the transaction, which holds locks.
+    pieces = chunks.cut(new.source)
+
+    def work(connection: Connection) -> StoredDag:
+        return _store(connection, new, dag_id, if_match, fresh_id, pieces)
+
+    return database.run_txn(work, deadline_s=deadline_s)
+
+
+def _store(
+    connection: Connection,
+    new: NewDag,
+    dag_id: str | None,
+    if_match: str | None,
+    fresh_id: str,
+    pieces: list[bytes],
+) -> StoredDag:
+    now = dt.datetime.now(UTC)
+    is_new_dag = False
+    if dag_id is not None:
+        row = _lock_by_id(connection, new.namespace, dag_id)
+    else:
+        is_new_dag = _insert_dag(connection, new, fresh_id, now)
+        row = _lock_by_lookup(connection, new)
+    if if_match is not None:
+        _check_match(connection, row, if_match)
+    version = connection.scalar(
+        sa.select(_versions.c.version).where(
+            _versions.c.dag_id == row.dag_id, _versions.c.digest == new.digest
+        )
+    )
+    is_new_version = version is None
+    if version is None:
+        version = row.n_versions + 1
+        _insert_version(connection, new, row.dag_id, version, now)
+        _insert_content(connection, new, row.dag_id, version, pieces)
+    if version != row.current_version:
+        _point_to(connection, new, row, version, now)
+    return StoredDag(_get(connection, new.namespace, row.dag_id), is_new_dag, is_new_version)
+
+
+def lookup_key(name: str, digest: str) -> str:
+    """Make what a dag is found by: the digest of its name, else of its content's digest."""
+    text = f"name\0{name}" if name else f"content\0{digest}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _insert_dag(connection: Connection, new: NewDag, dag_id: str, now: dt.datetime) -> bool:
+    """Insert first and look afterwards: two posts at once then make one dag, without deadlock."""
+    insert = _dags.insert().values(
+        dag_id=dag_id,
+        namespace=new.namespace,
+        name=new.name,
+        lookup=lookup_key(new.name, new.digest),
+        created_at=now,
+        updated_at=now,
+    )
+    try:
+        connection.execute(insert)
+    except IntegrityError as error:
+        if not is_duplicate(error):
+            raise
+        return False
+    return True
+
+
+def _lock_by_lookup(connection: Connection, new: NewDag) -> Any:
+    return connection.execute(
+        sa.select(_dags)
+        .where(
+            _dags.c.namespace == new.namespace,
+            _dags.c.lookup == lookup_key(new.name, new.digest),
+        )
+        .with_for_update()
+    ).one()
+
+
+def _lock_by_id(connection: Connection, namespace: str, dag_id: str) -> Any:
+    row = connection.execute(
+        sa.select(_dags).where(*_present(namespace, dag_id)).with_for_update()
+    ).first()
+    if row is None:
+        raise NotFoundError("dag", dag_id)
+    return row
+
+
+def _present(namespace: str, dag_id: str) -> Iterator[Any]:
+    yield _dags.c.dag_id == dag_id
+    yield _dags.c.namespace == namespace
+    yield _dags.c.deleted_at.is_(None)
+
+
+def _check_match(connection: Connection, row: Any, if_match: str) -> None:
+    etag = _get(connection, row.namespace, row.dag_id).etag if row.current_version else ""
+    wanted = {part.strip().removeprefix("W/").strip('"') for part in if_match.split(",")}
+    if not etag or not wanted & {etag, "*"}:
+        raise PreconditionFailedError(if_match, etag)
+
+
+def _insert_version(
+    connection: Connection, new: NewDag, dag_id: str, version: int, now: dt.datetime
+) -> None:
+    connection.execute(
+        _versions.insert().values(
+            dag_id=dag_id,
+            version=version,
+            namespace=new.namespace,
+            digest=new.digest,
+            name=new.name,
+            description=new.description,
+            media_type=new.media_type,
+            n_operators=len(new.operators),
+            n_edges=len(new.edges),
+            size_bytes=len(new.source),
+            created_by=new.created_by,
+            created_at=now,
+        )
+    )
+
+
+def _insert_content(
+    connection: Connection, new: NewDag, dag_id: str, version: int, pieces: list[bytes]
+) -> None:
+    for part, data in enumerate(pieces):
+        connection.execute(
+            _parts.insert().values(
+                dag_id=dag_id,
+                version=version,
+                kind="source",
+                part=part,
+                namespace=new.namespace,
+                data=data,
+            )
+        )
+    place = (dag_id, version)
+    bulk.insert_rows(
+        connection,
+        tables.operators,
+        list(_OPERATOR_COLUMNS),
+        [
+            (*place, i, new.namespace, o.operator, o.algorithm, o.data_type, o.family, o.title)
+            for i, o in enumerate(new.operators)
+        ],
+    )
+    bulk.insert_rows(
+        connection,
+        tables.edges,
+        list(_EDGE_COLUMNS),
+        [
+            (*place, i, new.namespace, e.source, e.source_port, e.target, e.target_port)
+            for i, e in enumerate(new.edges)
+        ],
+    )
+
+
+def _point_to(
+    connection: Connection, new: NewDag, row: Any, version: int, now: dt.datetime
+) -> None:
+    lookup: str | None = lookup_key(new.name, new.digest)
+    holder = connection.scalar(
+        sa.select(_dags.c.dag_id).where(
+            _dags.c.namespace == new.namespace,
+            _dags.c.lookup == lookup,
+            _dags.c.dag_id != row.dag_id,
+        )
+    )
+    if holder is not None and new.name:
+        raise NameTakenError(new.name, holder)
+    if holder is not None:
+        # Another nameless dag has this content; posts of it go on finding that one.
+        lookup = None
+    connection.execute(
+        _dags.update()
+        .where(_dags.c.dag_id == row.dag_id)
+        .values(
+            name=new.name,
+            lookup=lookup,
+            current_version=version,
+            n_versions=max(version, row.n_versions),
+            updated_at=now,
+        )
+    )
+
+
+def delete_dag(
+    database: Database, namespace: str, dag_id: str, *, if_match: str | None = None
+) -> None:
+    """Delete a dag; its versions and runs stay, its name is free again."""
+
+    def work(connection: Connection) -> None:
+        row = _lock_by_id(connection, namespace, dag_id)
+        if if_match is not None:
+            _check_match(connection, row, if_match)
+        connection.execute(
+            _dags.update()
+            .where(_dags.c.dag_id == dag_id)
+            .values(deleted_at=dt.datetime.now(UTC), lookup=None)
+        )
+
+    database.run_txn(work)
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def get_dag(
+    database: Database, namespace: str, dag_id: str, *, deadline_s: float = DEADLINE_S
+) -> DagRecord:
+    """Return a dag with its present version, or raise `NotFoundError`."""
+    return database.read(lambda c: _get(c, namespace, dag_id), deadline_s=deadline_s)
+
+
+def find_dag(
+    database: Database, namespace: str, *, name: str = "", digest: str = ""
+) -> DagRecord | None:
+    """Find the dag that a post with this name, or without name of this content, would meet."""
+
+    def work(connection: Connection) -> DagRecord | None:
+        query = _select_dags().where(
+            _dags.c.namespace == namespace, _dags.c.lookup == lookup_key(name, digest)
+        )
+        row = connection.execute(query).first()
+        return _dag(row) if row is not None else None
+
+    return database.read(work)
+
+
+def list_dags(
+    database: Database,
+    namespace: str,
+    *,
+    limit: int = paging.LIMIT,
+    cursor: str | None = None,
+) -> Page[DagRecord]:
+    """List dags, newest first."""
+    limit = paging.bounded(limit)
+    query = _select_dags().where(
+        _dags.c.namespace == namespace,
+        _dags.c.deleted_at.is_(None),
+    )
+    before = paging.id_cursor(cursor)
+    if before is not None:
+        query = query.where(_dags.c.dag_id < before)
+    query = query.order_by(_dags.c.dag_id.desc()).limit(limit + 1)
+    items = database.read(lambda c: [_dag(row) for row in c.execute(query)])
+    return paging.make_page(items, limit, lambda dag: dag.id)
+
+
+def list_dag_versions(
+    database: Database,
+    namespace: str,
+    dag_id: str,
+    *,
+    limit: int = paging.LIMIT,
+    cursor: str | None = None,
+) -> Page[DagVersionRecord]:
+    """List the versions of a dag, newest first; `NotFoundError` if there is no such dag."""
+    limit = paging.bounded(limit)
+    query = sa.select(_versions).where(
+        _versions.c.dag_id == dag_id, _versions.c.namespace == namespace
+    )
+    if cursor is not None:
+        query = query.where(_versions.c.version < paging.number_cursor(cursor))
+    query = query.order_by(_versions.c.version.desc()).limit(limit + 1)
+
+    def work(connection: Connection) -> list[DagVersionRecord]:
+        _get(connection, namespace, dag_id)
+        return [_version(row) for row in connection.execute(query)]
+
+    return paging.make_page(database.read(work), limit, lambda version: version.version)
+
+
+def get_dag_version(
+    database: Database, namespace: str, dag_id: str, version: int
+) -> DagVersionRecord:
+    """Return one version, also of a deleted dag, or raise `NotFoundError`."""
+    query = sa.select(_versions).where(
+        _versions.c.dag_id == dag_id,
+        _versions.c.namespace == namespace,
+        _versions.c.version == version,
+    )
+    row = database.read(lambda c: c.execute(query).first())
+    if row is None:
+        raise NotFoundError("dag version", f"{dag_id} version {version}")
+    return _version(row)
+
+
+def get_dag_source(database: Database, namespace: str, dag_id: str, version: int) -> DagSource:
+    """Return the bytes of one version as they were posted, or raise `NotFoundError`."""
+
+    def work(connection: Connection) -> tuple[str, list[bytes]] | None:
+        media_type = connection.scalar(
+            sa.select(_versions.c.media_type).where(
+                _versions.c.dag_id == dag_id,
+                _versions.c.namespace == namespace,
+                _versions.c.version == version,
+            )
+        )
+        if media_type is None:
+            return None
+        query = (
+            sa.select(_parts.c.data)
+            .where(
+                _parts.c.dag_id == dag_id,
+                _parts.c.version == version,
+                _parts.c.kind == "source",
+            )
+            .order_by(_parts.c.part)
+        )
+        return media_type, list(connection.scalars(query))
+
+    found = database.read(work, deadline_s=_STORE_DEADLINE_S)
+    if found is None:
+        raise NotFoundError("dag version", f"{dag_id} version {version}")
+    return DagSource(chunks.join(found[1]), found[0])
+
+
+def _select_dags() -> sa.Select[Any]:
+    return sa.select(
+        _versions,
+        _dags.c.name.label("dag_name"),
+        _dags.c.created_at.label("dag_created_at"),
+        _dags.c.updated_at.label("dag_updated_at"),
+        _dags.c.n_versions.label("dag_n_versions"),
+    ).join_from(
+        _dags,
+        _versions,
+        (_versions.c.dag_id == _dags.c.dag_id) & (_versions.c.version == _dags.c.current_version),
+    )
+
+
+def _get(connection: Connection, namespace: str, dag_id: str) -> DagRecord:
+    row = connection.execute(_select_dags().where(*_present(namespace, dag_id))).first()
+    if row is None:
+        raise NotFoundError("dag", dag_id)
+    return _dag(row)
+
+
+def _dag(row: Any) -> DagRecord:
+    return DagRecord(
+        id=row.dag_id,
+        namespace=row.namespace,
+        name=row.dag_name,
+        created_at=row.dag_created_at,
+        updated_at=row.dag_updated_at,
+        n_versions=row.dag_n_versions,
+        current=_version(row),
+    )
+
+
+def _version(row: Any) -> DagVersionRecord:
+    return DagVersionRecord(
+        dag_id=row.dag_id,
+        version=row.version,
+        namespace=row.namespace,
+        name=row.name,
+        description=row.description or "",
+        digest=row.digest,
+        media_type=row.media_type,
+        n_operators=row.n_operators,
+        n_edges=row.n_edges,
+        size_bytes=row.size_bytes,
+        created_by=row.created_by,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,264 @@
+"""Runs as the api accepts and shows them. The scheduler alone changes them afterwards."""
+
+from __future__ import annotations
+
+import datetime as dt
+import heapq
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+
+from dag_engine.core.plan import Plan
+from dag_engine.storage import bulk, chunks, idempotency, paging, tables
+from dag_engine.storage.batch_rows import json_text
+from dag_engine.storage.database import Database
+from dag_engine.storage.errors import NotFoundError
+from dag_engine.storage.failures import is_duplicate
+from dag_engine.storage.ids import N_RANDOM_BITS, new_run_id
+from dag_engine.storage.loading import batches, json_value
+from dag_engine.storage.moments import UTC
+from dag_engine.storage.rows import (
+    AcceptedRun,
+    IdempotencyKey,
+    NewRun,
+    OpenCounts,
+    Page,
+    RunMark,
+    RunRecord,
+)
+
+_ACCEPT_DEADLINE_S = 10.0
+_FIRST_STATE = "pending"
+_runs, _plans = tables.runs, tables.run_plans
+_TASK_COLUMNS = (
+    "run_id", "idx", "namespace", "operator", "algorithm", "title", "executor", "queue",
+    "fingerprint", "state",
+)  # fmt: skip
+
+
+# --- accepting ------------------------------------------------------------------------------------
+
+
+def accept_run(
+    database: Database,
+    new: NewRun,
+    *,
+    idempotency_key: IdempotencyKey | None = None,
+    deadline_s: float = _ACCEPT_DEADLINE_S,
+) -> AcceptedRun:
+    """Store a run with its plan and `pending` tasks in one transaction.
+
+    When it returns, the run survives whatever happens. With an idempotency key the same request
+    gives the run that its first coming made.
+
+    Raises
+    ------
+    IdempotencyConflictError
+        If the key came before with another request.
+    """
+    now = dt.datetime.now(UTC)
+    run_id = new_run_id(now, secrets.randbits(N_RANDOM_BITS))
+    # Long work is done before the transaction, which holds locks.
+    pieces = chunks.cut(msgspec.json.encode(new.plan))
+    row = _new_row(new, run_id, now)
+    tasks = _task_rows(new, run_id)
+
+    def work(connection: Connection) -> AcceptedRun:
+        if idempotency_key is not None:
+            subject = idempotency.claim(connection, new.namespace, idempotency_key, run_id)
+            if subject != run_id:
+                return AcceptedRun(_get(connection, new.namespace, subject), is_new=False)
+        if _insert_run(connection, row):
+            _insert_parts(connection, new.namespace, run_id, pieces)
+            bulk.insert_rows(connection, tables.tasks, list(_TASK_COLUMNS), tasks)
+        return AcceptedRun(_get(connection, new.namespace, run_id), is_new=True)
+
+    return database.run_txn(work, deadline_s=deadline_s)
+
+
+def _new_row(new: NewRun, run_id: str, now: dt.datetime) -> dict[str, Any]:
+    n_tasks = len(new.plan.tasks)
+    return {
+        "run_id": run_id,
+        "namespace": new.namespace,
+        "dag_id": new.dag_id,
+        "dag_version": new.dag_version,
+        "name": new.name,
+        "state": _FIRST_STATE,
+        "reason": "",
+        "priority": new.priority,
+        "range_mode": new.range_mode,
+        "options": json_text(new.options),
+        "base_run": new.base_run,
+        "is_internal": int(new.is_internal),
+        "created_by": new.created_by,
+        "n_tasks": n_tasks,
+        "counts": json_text({_FIRST_STATE: n_tasks} if n_tasks else {}),
+        "created_at": now,
+    }
+
+
+def _insert_run(connection: Connection, row: dict[str, Any]) -> bool:
+    try:
+        connection.execute(_runs.insert().values(row))
+    except IntegrityError as error:
+        # The id is ours alone, so this is our own former try, whose commit broke off and went
+        # through after all.
+        if not is_duplicate(error):
+            raise
+        return False
+    return True
+
+
+def _insert_parts(connection: Connection, namespace: str, run_id: str, pieces: list[bytes]) -> None:
+    for part, data in enumerate(pieces):
+        connection.execute(
+            _plans.insert().values(run_id=run_id, part=part, namespace=namespace, data=data)
+        )
+
+
+def _task_rows(new: NewRun, run_id: str) -> list[tuple[Any, ...]]:
+    return [
+        (
+            run_id,
+            task.index,
+            new.namespace,
+            task.operator,
+            task.algorithm,
+            task.title,
+            task.executor,
+            task.queue,
+            task.fingerprint,
+            _FIRST_STATE,
+        )
+        for task in new.plan.tasks
+    ]
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def get_run(database: Database, namespace: str, run_id: str) -> RunRecord:
+    """Return a run, or raise `NotFoundError`."""
+    return database.read(lambda connection: _get(connection, namespace, run_id))
+
+
+def list_runs(
+    database: Database,
+    namespace: str,
+    *,
+    states: Iterable[str] = (),
+    dag_id: str | None = None,
+    is_internal: bool = False,
+    limit: int = paging.LIMIT,
+    cursor: str | None = None,
+) -> Page[RunRecord]:
+    """List runs, newest first, of these states (none named = all) and of this dag."""
+    limit = paging.bounded(limit)
+    query = sa.select(_runs).where(
+        _runs.c.namespace == namespace, _runs.c.is_internal == int(is_internal)
+    )
+    if dag_id is not None:
+        query = query.where(_runs.c.dag_id == dag_id)
+    before = paging.id_cursor(cursor)
+    if before is not None:
+        query = query.where(_runs.c.run_id < before)
+    query = query.order_by(_runs.c.run_id.desc()).limit(limit + 1)
+    wanted = sorted(set(states))
+    # One query a state: each reads its piece straight from the index, in order.
+    queries = [query.where(_runs.c.state == state) for state in wanted] or [query]
+
+    def work(connection: Connection) -> list[RunRecord]:
+        found = [[_run(row) for row in connection.execute(each)] for each in queries]
+        merged = heapq.merge(*found, key=lambda run: run.id, reverse=True)
+        return list(merged)[: limit + 1]
+
+    return paging.make_page(database.read(work), limit, lambda run: run.id)
+
+
+def read_marks(database: Database, run_ids: Sequence[str]) -> dict[str, RunMark]:
+    """Tell how far runs are, as the fallback of the scheduler's feed; unknown ids are left out."""
+
+    def work(connection: Connection) -> dict[str, RunMark]:
+        marks: dict[str, RunMark] = {}
+        for ids in batches(list(run_ids)):
+            query = sa.select(_runs.c.run_id, _runs.c.last_seq, _runs.c.state)
+            for run_id, seq, state in connection.execute(query.where(_runs.c.run_id.in_(ids))):
+                marks[run_id] = RunMark(seq, state)
+        return marks
+
+    return database.read(work)
+
+
+def load_plan(database: Database, namespace: str, run_id: str) -> Plan:
+    """Return the plan that was pinned when the run was accepted, or raise `NotFoundError`."""
+    query = (
+        sa.select(_plans.c.data)
+        .where(_plans.c.run_id == run_id, _plans.c.namespace == namespace)
+        .order_by(_plans.c.part)
+    )
+    pieces = database.read(lambda c: list(c.scalars(query)), deadline_s=_ACCEPT_DEADLINE_S)
+    if not pieces:
+        raise NotFoundError("run", run_id)
+    return msgspec.json.decode(chunks.join(pieces), type=Plan)
+
+
+def count_open(database: Database) -> OpenCounts:
+    """Count the runs that are not over, and their tasks, by state; over all namespaces."""
+    query = sa.select(_runs.c.state, _runs.c.counts).where(_runs.c.ended_at.is_(None))
+
+    def work(connection: Connection) -> OpenCounts:
+        runs: Counter[str] = Counter()
+        tasks: Counter[str] = Counter()
+        for state, counts in connection.execute(query):
+            runs[state] += 1
+            tasks.update(json_value(counts) or {})
+        return OpenCounts(dict(runs), dict(tasks))
+
+    return database.read(work)
+
+
+def count_runs(database: Database) -> dict[str, int]:
+    """Count all runs by state, from the index alone; over all namespaces."""
+    query = sa.select(_runs.c.state, sa.func.count()).group_by(_runs.c.state)
+    rows = database.read(lambda c: c.execute(query).all(), deadline_s=10.0)
+    return {state: number for state, number in rows}
+
+
+def _get(connection: Connection, namespace: str, run_id: str) -> RunRecord:
+    query = sa.select(_runs).where(_runs.c.run_id == run_id, _runs.c.namespace == namespace)
+    row = connection.execute(query).first()
+    if row is None:
+        raise NotFoundError("run", run_id)
+    return _run(row)
+
+
+def _run(row: Any) -> RunRecord:
+    return RunRecord(
+        id=row.run_id,
+        namespace=row.namespace,
+        dag_id=row.dag_id,
+        dag_version=row.dag_version,
+        name=row.name,
+        state=row.state,
+        reason_code=row.reason_code,
+        reason=row.reason or "",
+        priority=row.priority,
+        range_mode=row.range_mode,
+        options=json_value(row.options) or {},
+        base_run=row.base_run,
+        is_internal=bool(row.is_internal),
+        created_by=row.created_by,
+        n_tasks=row.n_tasks,
+        tasks={state: n for state, n in (json_value(row.counts) or {}).items() if n},
+        last_seq=row.last_seq,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+    )
