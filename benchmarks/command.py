@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from benchmarks.client import BenchmarkError
 from benchmarks.contenders import ChildContender, Contender, EngineContender, make_warm_up_case
 from benchmarks.databases import DatabaseMissingError, find_server_url, make_database
 from benchmarks.graphs import make_cases
@@ -190,10 +191,17 @@ def _end(_signal_number: int, _frame: FrameType | None) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print, write; the exit code tells only whether measuring was possible."""
+    """Measure, print, write.
+
+    The exit code tells whether all runs succeeded, not whether they were fast.
+    """
     options = parse_arguments(arguments)
     signal.signal(signal.SIGTERM, _end)
-    results = measure(options)
+    try:
+        results = measure(options)
+    except BenchmarkError as error:
+        _say(f"The benchmark broke off: {error}")
+        return 1
     findings = [] if options.quick else compare_with_targets(results)
     results["targets"] = [
         {
