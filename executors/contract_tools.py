@@ -40,8 +40,11 @@ class Listener:
         self.heard: list[Outcome] = []
 
     def poll(self, timeout_s: float = 0.1) -> list[Outcome]:
-        """Poll once."""
-        outcomes = self.executor.poll(timeout_s)
+        """Poll once; a back end that is not up yet has told nothing."""
+        try:
+            outcomes = self.executor.poll(timeout_s)
+        except ExecutorUnavailableError:
+            return []
         self.heard += outcomes
         return outcomes
 

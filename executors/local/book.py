@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from executors.base import FailureReason, Outcome
-from executors.local.journal import Journal, Line, read_journal
+from executors.local.journal import NO_OUTCOME, Journal, Line, read_journal
 from executors.local.messages import TaskHead
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class AttemptBook:
         attempt = self.attempts.setdefault(line.id, Attempt(line.id, TaskHead(attempt_id=line.id)))
         attempt.stage = line.k
         attempt.started_at = line.at or attempt.started_at
-        if line.outcome is not None:
+        if line.k == "ended":
             attempt.outcome = bytes(line.outcome)
 
     def _describe(self) -> Iterator[Line]:
@@ -147,7 +147,7 @@ class AttemptBook:
                 k=attempt.stage,
                 id=attempt.id,
                 at=attempt.started_at,
-                outcome=msgspec.Raw(attempt.outcome) if attempt.outcome else None,
+                outcome=msgspec.Raw(attempt.outcome) if attempt.outcome else NO_OUTCOME,
             )
         for attempt_id in self._released:
             yield Line(k="released", id=attempt_id)

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 _COMPACT_AT_BYTES = 4 * 1024 * 1024
 _encode = msgspec.json.Encoder().encode
+NO_OUTCOME = msgspec.Raw(b"null")
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -28,7 +29,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     k: Literal["accepted", "started", "ended", "released", "tombstone"]
     id: str
     at: float = 0.0
-    outcome: msgspec.Raw | None = None
+    outcome: msgspec.Raw = NO_OUTCOME
 
 
 _decode = msgspec.json.Decoder(Line).decode

@@ -51,12 +51,12 @@ def _allow_files(n_files: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def take_lock(path: str) -> IO[str] | None:
+def take_lock(path: str, wait_s: float = _LOCK_WAIT_S) -> IO[str] | None:
     """Take the pool's lock and return the open file that holds it; None when another supervisor
     keeps it. One that is about to stop is waited for.
     """
     file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - kept open: it holds the lock
-    deadline = time.monotonic() + _LOCK_WAIT_S
+    deadline = time.monotonic() + wait_s
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
