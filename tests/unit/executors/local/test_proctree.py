@@ -1,0 +1,80 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from executors.local import proctree
+from tests.support.waiting import wait_until
+
+SCRIPT = """
+import os, sys, time
+for _ in range(2):
+    if os.fork() == 0:
+        os.setsid()
+        os.fork()
+        break
+sys.stdout.write("x")
+sys.stdout.flush()
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def family() -> Iterator[subprocess.Popen[bytes]]:
+    """A process with two children and two grandchildren, in sessions of their own."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, "family-of-the-test"],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "FAMILY": "数"},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(5) == b"xxxxx"
+        yield process
+        proctree.kill_trees([process.pid])
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def test_descendants_are_found_in_other_sessions_too(family: subprocess.Popen[bytes]) -> None:
+    found = proctree.descendants_of(family.pid)
+    assert len(found) == 4
+    assert len(proctree.children_of(family.pid)) == 2
+    for pid in found:
+        assert family.pid in proctree.ancestors_of(pid)
+
+
+def test_children_are_found_without_the_kernel_s_list(
+    family: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = proctree.children_of(family.pid)
+    monkeypatch.setattr(proctree, "_KERNEL_LISTS_CHILDREN", False)
+    assert sorted(proctree.children_of(family.pid)) == sorted(listed)
+
+
+def test_whole_tree_is_killed(family: subprocess.Popen[bytes]) -> None:
+    tree = [family.pid, *proctree.descendants_of(family.pid)]
+    proctree.kill_trees([family.pid])
+    wait_until(lambda: all(is_gone(pid) for pid in tree))
+
+
+def test_processes_are_found_by_environment_or_command_line(
+    family: subprocess.Popen[bytes],
+) -> None:
+    tree = {family.pid, *proctree.descendants_of(family.pid)}
+    assert set(proctree.find_marked("FAMILY=数", ["no such argument"])) == tree
+    assert set(proctree.find_marked("NO=1", ["family-of-the-test", "-c"])) == tree
+    assert proctree.find_marked("NO=1", ["family-of-the-test", "other"]) == []
+
+
+def test_memory_of_a_process_that_has_ended_is_nothing() -> None:
+    assert proctree.own_memory_bytes(2**22 + 1) == 0
+    assert proctree.own_memory_bytes(os.getpid()) > 1024 * 1024
+    assert proctree.proportional_memory_bytes(os.getpid()) > 0
