@@ -8,8 +8,10 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+import shutil
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,7 +218,7 @@ class Context:
         self.seed = seed
         self.metrics: dict[str, float] = {}
         self._name = name
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
 
     @property
     def log(self) -> logging.Logger:
@@ -227,8 +229,9 @@ class Context:
     def workdir(self) -> Path:
         """A private folder, made on first use and removed afterwards."""
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory()
-        return Path(self._folder.name)
+            self._folder = Path(tempfile.mkdtemp(prefix="algorithm-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder
 
     def progress(self, done: float, total: float = 0, message: str = "") -> None:
         """Tell how far the work is: `done` of `total` steps (0 = unknown), and a sentence."""

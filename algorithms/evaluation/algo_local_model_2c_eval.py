@@ -106,7 +106,7 @@ def evaluate_two_classes(
     positive = match_class(
         [*_list_classes(truth), *_list_classes(guess)], params.pre_value, "y_col"
     )
-    is_positive = truth == positive
+    is_positive = _means(truth, positive)
     report = {
         **_score_figures(is_positive, _take_score(params, predicted)),
         **_confusion_figures(is_positive, _means(guess, positive)),
@@ -139,12 +139,14 @@ def _list_classes(labels: np.ndarray) -> list[Any]:
     return sorted(set(labels.tolist()), key=str)
 
 
-def _means(guess: np.ndarray, positive: Any) -> np.ndarray:
-    """Tell which guesses mean the positive class; text and numbers of one spelling are equal."""
-    import numpy as np
+def _means(labels: np.ndarray, positive: Any) -> np.ndarray:
+    """Tell which labels mean the positive class; text and numbers of one spelling are equal."""
+    import pandas as pd
 
-    meanings = {value: value == positive or str(value) == str(positive) for value in set(guess)}
-    return np.array([meanings[value] for value in guess], dtype=bool)
+    column = pd.Series(labels)
+    meant = [value for value in column.unique() if value == positive or str(value) == str(positive)]
+    is_meant: np.ndarray = column.isin(meant).to_numpy(dtype=bool)
+    return is_meant
 
 
 def _take_score(params: EvaluationParams, predicted: pd.DataFrame) -> np.ndarray:

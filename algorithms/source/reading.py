@@ -134,9 +134,8 @@ def _parse_csv(path: Path, options: Mapping[str, Any], separator: str, encoding:
             sep=str(options.get("separator", separator)),
             encoding=encoding,
             compression=None,
-            # A column has one type, whatever its first rows look like, and numbers are exact.
+            # A column has one type, whatever its first rows look like.
             low_memory=False,
-            float_precision="round_trip",
         )
     except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         raise AlgorithmError(
