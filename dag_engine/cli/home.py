@@ -25,6 +25,8 @@ class Home:
 def prepare_home(path: Path) -> Home:
     """Make the folder with its secret and engine id, or take those that are there."""
     try:
+        # what operators read and write is nobody else's business
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in _FOLDERS:
             (path / name).mkdir(parents=True, exist_ok=True)
         secret = _keep(path / "secret", secrets.token_hex(32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import re
+import signal
 import threading
 from pathlib import Path
 
@@ -22,11 +23,51 @@ def say(text: str) -> None:
 
 
 class NewsHandler(logging.Handler):
-    """Says what the launcher itself logs."""
+    """Says what the launcher itself logs; a death with the last line of the log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say a log record."""
-        say(f"{record.levelname.lower()}: {record.getMessage()}")
+        event, facts = parse_event(record.getMessage())
+        if event == "process_died":
+            say(describe_death(facts))
+        else:
+            say(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def parse_event(message: str) -> tuple[str, dict[str, str]]:
+    """Parse an event name with its fields.
+
+    Examples
+    --------
+    >>> parse_event("process_died name=api pid=7")
+    ('process_died', {'name': 'api', 'pid': '7'})
+    """
+    event, _, rest = message.partition(" ")
+    return event, dict(re.findall(r"(\w+)=(\S+)", rest))
+
+
+def describe_death(facts: dict[str, str]) -> str:
+    """Describe how a process died, what its log ends with, and when it is started again."""
+    code = int(facts.get("exit_code", "0"))
+    if code < 0:
+        how = f"was killed by {signal.Signals(-code).name}"
+    else:
+        how = f"ended by itself with exit code {code}"
+    pause_s = float(facts.get("restart_in_s", "0"))
+    again = f"in {pause_s:g} s" if pause_s else "now"
+    line = _read_last_line(Path(facts.get("log", "")))
+    return (
+        f"{facts.get('name')} (process {facts.get('pid')}) {how}; it is started again {again}"
+        f"{': ' if line else ''}{line}"
+    )
+
+
+def _read_last_line(path: Path) -> str:
+    try:
+        lines = path.read_bytes()[-4096:].decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return lines[-1][:_MAX_LINE] if lines else ""
 
 
 class LogNews:
@@ -38,9 +79,10 @@ class LogNews:
         self._offsets = {name: self._measure(name) for name in names}
 
     def run(self, is_over: threading.Event) -> None:
-        """Look once a second until it is over."""
+        """Look once a second until it is over; what services say while they end is no news."""
         while not is_over.wait(_LOOK_S):
             self.look()
+        say("stopping")
 
     def look(self) -> None:
         """Say what was logged since the last look."""

@@ -166,13 +166,22 @@ def run_service(
     from operator_engine.errors import HomeInUseError
     from operator_engine.launcher import Launcher
 
+    class NoticingLauncher(Launcher):
+        """Tells the threads beside it that the end has begun."""
+
+        def request_stop(self) -> None:
+            is_over.set()
+            super().request_stop()
+
     _hear_logging()
     is_ready = threading.Event()
     is_over = threading.Event()
     specs = list(service.specs)
     if service.url:
         specs[0] = _wait_for(specs[0], is_ready)
-    launcher = Launcher(specs, service.home, on_ready=lambda: _tell_ready(service, on_ready))
+    launcher = NoticingLauncher(
+        specs, service.home, on_ready=lambda: _tell_ready(service, on_ready)
+    )
     news = LogNews(service.home / "logs" / "services", [spec.name for spec in specs])
     threads = [threading.Thread(target=news.run, args=(is_over,), daemon=True, name="news")]
     if stop is not None:

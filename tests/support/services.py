@@ -1,0 +1,259 @@
+"""Starts the real services as a user does, finds their processes, and checks that nothing is left.
+
+Every process carries a mark in its environment, so that a test finds what it started even where it
+has changed its parent, session or process group.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+MARK = "DAGENGINE_TEST_MARK"
+START_S = 40.0
+STOP_S = 20.0
+
+
+@dataclass(slots=True)
+class RunningService:
+    """A `dagengine serve`, `dag-engine` or `operator-engine` that runs in a process of its own."""
+
+    home: Path
+    process: subprocess.Popen[bytes]
+    output: Path
+    mark: str
+    url: str = ""
+    session: requests.Session = field(default_factory=requests.Session)
+
+    def read_output(self) -> str:
+        """What it said so far."""
+        return self.output.read_text(encoding="utf-8", errors="replace")
+
+    def find_pids(self) -> dict[str, int]:
+        """Process ids by name, as the pid files tell them: `api`, `scheduler`, `engine-main` …"""
+        pids = {}
+        for path in (self.home / "run").glob("*.pid"):
+            text = path.read_text(encoding="ascii").strip()
+            if text:
+                pids[path.stem] = int(text)
+        return pids
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> int:
+        """Send a signal to a process by its name; gives its process id."""
+        pid = self.find_pids()[name]
+        os.kill(pid, number)
+        return pid
+
+    def find_processes(self) -> list[str]:
+        """All processes that bear the mark, as `pid command`."""
+        return find_marked(self.mark)
+
+    def get(self, path: str, **options: Any) -> Any:
+        """Get JSON from the API."""
+        return self.call("GET", path, **options).json()
+
+    def post(self, path: str, **options: Any) -> Any:
+        """Post to the API and get JSON."""
+        return self.call("POST", path, **options).json()
+
+    def call(self, method: str, path: str, *, status: int = 0, **options: Any) -> Any:
+        """Call the API; `status` is the one expected, 0 any good one."""
+        options.setdefault("timeout", 30)
+        reply = self.session.request(method, self.url + path, **options)
+        is_expected = reply.status_code == status if status else reply.status_code < 400
+        assert is_expected, f"{method} {path}: {reply.status_code} {reply.text[:2000]}"
+        return reply
+
+    def wait_for_run(self, run_id: str, timeout_s: float = 60.0) -> dict[str, Any]:
+        """Wait for the end of a run and give it."""
+
+        def look() -> dict[str, Any] | None:
+            run = self.get(f"/api/v1/runs/{run_id}", params={"wait_s": 2})
+            return run if run["state"] in {"succeeded", "failed", "cancelled"} else None
+
+        found = wait_until(look, timeout_s, lambda: f"the run goes on: {self.describe()}")
+        assert found is not None
+        return found
+
+    def describe(self) -> str:
+        """What helps to understand a failure: what it said, and the ends of its logs."""
+        logs = sorted((self.home / "logs" / "services").glob("*.log"))
+        ends = [f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs]
+        return "\n".join([self.read_output()[-2000:], *ends])
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ask it to end, and give its exit code; fails where it does not end in time."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(timeout=STOP_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it does not end: {self.describe()}") from None
+        finally:
+            self.session.close()
+
+    def check_nothing_left(self) -> None:
+        """Fail where a process of it is left."""
+        wait_until(
+            lambda: not self.find_processes(), 5, lambda: f"left behind: {self.find_processes()}"
+        )
+
+
+@contextmanager
+def run_serve(
+    home: Path, *arguments: str, env: Mapping[str, str] | None = None
+) -> Iterator[RunningService]:
+    """Run `dagengine serve` on a free port until the end of the block; ready when it says so."""
+    command = ("serve", "--home", str(home), "--port", "0", *arguments)
+    with _run(home, command, env) as service:
+        _wait_for_line(service, "dagengine is ready: ")
+        service.url = read_url(home)
+        yield service
+
+
+@contextmanager
+def run_dag_engine(
+    home: Path, *arguments: str, env: Mapping[str, str] | None = None
+) -> Iterator[RunningService]:
+    """Run `dagengine dag-engine`; on a free port where the arguments name none."""
+    port = () if "--port" in arguments else ("--port", "0")
+    with _run(home, ("dag-engine", "--home", str(home), *port, *arguments), env) as service:
+        _wait_for_line(service, "The dag engine is ready: ")
+        service.url = read_url(home)
+        yield service
+
+
+@contextmanager
+def run_operator_engine(
+    home: Path, dag_engine: RunningService, *arguments: str, env: Mapping[str, str] | None = None
+) -> Iterator[RunningService]:
+    """Run `dagengine operator-engine` for a dag engine, and wait until it has registered."""
+    command = ("operator-engine", "--home", str(home), "--dag-engine-url", dag_engine.url)
+    with _run(home, (*command, *arguments), env) as service:
+        wait_until(
+            lambda: _is_registered(service, dag_engine),
+            START_S,
+            lambda: f"not registered: {service.describe()}",
+        )
+        service.url = dag_engine.url
+        yield service
+
+
+def dagengine(
+    *arguments: str, url: str = "", env: Mapping[str, str] | None = None, timeout_s: float = 120.0
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of the program to its end, as in a terminal of its own."""
+    environment = make_environment(env)
+    if url:
+        environment["DAGENGINE_URL"] = url
+    return subprocess.run(
+        [sys.executable, "-m", "dag_engine.cli", *arguments],
+        env=environment,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        timeout=timeout_s,
+    )
+
+
+def make_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Make an environment in which no setting of the developer's own counts."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("DAGENGINE")
+    }
+    return environment | dict(extra or {})
+
+
+def find_marked(mark: str) -> list[str]:
+    """Find the living processes that bear a mark, as `pid command`."""
+    needle = f"{MARK}={mark}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if needle in (entry / "environ").read_bytes():
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8")
+                found.append(f"{entry.name} {command}")
+        except OSError:
+            continue  # it has ended, or it is a zombie
+    return found
+
+
+def read_url(home: Path) -> str:
+    """Read where the API of a home is."""
+    url: str = json.loads((home / "run" / "api.json").read_text(encoding="utf-8"))["url"]
+    return url
+
+
+@contextmanager
+def _run(
+    home: Path, command: tuple[str, ...], env: Mapping[str, str] | None
+) -> Iterator[RunningService]:
+    mark = uuid.uuid4().hex
+    home.mkdir(parents=True, exist_ok=True)
+    output = home / "output.txt"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dag_engine.cli", *command],
+            env=make_environment(env) | {MARK: mark},
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    service = RunningService(home, process, output, mark)
+    try:
+        yield service
+        service.stop()
+        service.check_nothing_left()
+    finally:
+        service.session.close()
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        _kill_marked(mark)
+
+
+def _kill_marked(mark: str) -> None:
+    """Leave nothing behind where a test has failed: only what bears this test's own mark."""
+    for line in find_marked(mark):
+        try:
+            os.kill(int(line.split()[0]), signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def _wait_for_line(service: RunningService, line: str) -> None:
+    def look() -> bool:
+        assert service.process.poll() is None, f"it has ended: {service.describe()}"
+        return line in service.read_output()
+
+    wait_until(look, START_S, lambda: f"not ready: {service.describe()}")
+
+
+def _is_registered(service: RunningService, dag_engine: RunningService) -> bool:
+    assert service.process.poll() is None, f"it has ended: {service.describe()}"
+    path = service.home / "engine_id"
+    if not path.exists():
+        return False
+    engine_id = path.read_text(encoding="ascii").strip()
+    engines = dag_engine.get("/api/v1/operator-engines")["items"]
+    return any(engine["id"] == engine_id and engine["is_alive"] for engine in engines)
