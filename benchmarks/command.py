@@ -20,7 +20,7 @@ from benchmarks.databases import DatabaseMissingError, find_server_url, make_dat
 from benchmarks.graphs import make_cases
 from benchmarks.machine import ROOT, describe_commit, describe_machine
 from benchmarks.measuring import measure_cases, measure_idle, measure_memory, measure_start
-from benchmarks.report import NAMES, print_report
+from benchmarks.report import NAMES, format_history_row, print_report
 from benchmarks.service import Service
 from benchmarks.targets import compare_with_targets
 
@@ -55,6 +55,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--scratch", type=Path, help="where homes are made; default: a temporary")
     parser.add_argument("--output", type=Path, help="file or folder of the JSON")
     parser.add_argument("--profile", action="store_true", help="tell each process's CPU per task")
+    parser.add_argument("--milestone", help="print the row for history.md under this name")
     parser.add_argument("--quick", action="store_true", help="small, once: shows that it runs")
     options = parser.parse_args(arguments)
     for name, known in (
@@ -218,4 +219,6 @@ def main(arguments: list[str] | None = None) -> int:
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     print(f"\nWritten to {output}")
+    if options.milestone:
+        print(f"\n{format_history_row(results, options.milestone)}")
     return 0

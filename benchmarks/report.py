@@ -5,7 +5,8 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-from benchmarks.targets import Finding
+from benchmarks.graphs import make_cases
+from benchmarks.targets import Finding, find_figure
 
 ENGINES = {"sqlite": "engine, SQLite", "mysql": "engine, MariaDB"}
 OTHERS = {"pool": "process pool (limit)", "dask": "Dask", "ray": "Ray"}
@@ -52,6 +53,36 @@ def format_table(rows: list[list[str]]) -> str:
 def format_seconds(figure: dict[str, Any]) -> str:
     """Write a median with its least and most, in seconds."""
     return f"{figure['median_s']:.3f} ({figure['min_s']:.3f}-{figure['max_s']:.3f})"
+
+
+def format_history_row(results: dict[str, Any], milestone: str) -> str:
+    """Write the row of `history.md`; what was not measured is left empty."""
+    start, idle, memory = (
+        find_figure(results, path)
+        for path in ("start.sqlite.first_s", "idle.sqlite.percent", "memory.sqlite.idle_mb")
+    )
+    cells = [
+        milestone,
+        results["measured_at"][:10],
+        results["commit"]["id"][:10],
+        str(results["machine"]["cores"]),
+        *[_format_history_cell(results, case) for case in make_cases()],
+        "" if start is None else f"{start:.2f} s",
+        "" if idle is None else f"{idle:.2f} %",
+        "" if memory is None else f"{memory:.0f} MB",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _format_history_cell(results: dict[str, Any], case: str) -> str:
+    dask = find_figure(results, f"cases.{case}.dask")
+    parts = []
+    for engine in ENGINES:
+        seconds = find_figure(results, f"cases.{case}.{engine}")
+        if seconds is not None:
+            ratio = f" ({seconds / dask:.2f})" if dask else ""
+            parts.append(f"{seconds:.3f}{ratio}")
+    return " / ".join(parts)
 
 
 def _measure(text: str) -> int:
