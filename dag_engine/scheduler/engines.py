@@ -15,6 +15,9 @@ from executors.base import DispatchItem, HeartbeatReply, Registration
 
 log = logging.getLogger(__name__)
 
+STOPPED_AFTER_S = 2.0
+"""The check comes about once a second; so much later, this process itself was stopped."""
+
 
 @dataclass(slots=True)
 class LiveEngine:
@@ -118,7 +121,7 @@ class Engines:
         now = time.monotonic()
         gap = now - self._last_check
         self._last_check = now
-        if gap > self._lease_s / 3:
+        if gap > max(self._lease_s / 3, STOPPED_AFTER_S):
             log.warning("scheduler_was_stopped seconds=%.1f", gap)
             for live in self._live.values():
                 live.last_seen = min(now, live.last_seen + gap)

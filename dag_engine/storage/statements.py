@@ -54,7 +54,7 @@ _EXECUTOR = _words("engine_id name namespace offer offered_in")
 # What an existing row keeps: its key, and what never changes after the first insert.
 _KEPT = {
     "save_task": ["run_id", "idx", "namespace", "operator"],
-    "save_attempt": ["run_id", "idx", "attempt", "namespace"],
+    "save_attempt": ["run_id", "idx", "attempt", "namespace", "queued_at"],
     "save_artifact": ["run_id", "idx", "port", "namespace"],
     "save_engine": ["engine_id", "registered_at", "heartbeat_at", "registration"],
     "register_engine": ["engine_id", "namespace"],
