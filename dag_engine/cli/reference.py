@@ -17,6 +17,7 @@ from dag_engine.cli.commands.algorithms import describe_type
 from dag_engine.cli.config_keys import find_key
 from dag_engine.cli.config_loading import DEFAULT_FILE
 
+_INTERNAL_FAMILY = "internal"
 _KEY_LINE = re.compile(r"^( *)([\w*]+):(.*)$")
 
 
@@ -111,8 +112,8 @@ def load_offers() -> list[dict[str, Any]]:
     found = subprocess.run(
         [sys.executable, "-m", "executors.runtime.catalogue"], capture_output=True, check=True
     )
-    offers: list[dict[str, Any]] = json.loads(found.stdout)
-    return offers
+    offers: list[dict[str, Any]] = json.loads(found.stdout)["offers"]
+    return [offer for offer in offers if offer.get("family") != _INTERNAL_FAMILY]
 
 
 def write_pages(folder: Path) -> None:
