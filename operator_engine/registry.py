@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from collections.abc import Callable
 
 from executors.base import BaseExecutor
 from operator_engine.errors import ExecutorLoadError
@@ -35,7 +35,7 @@ def find_class_path(entry: ExecutorEntry) -> str:
     )
 
 
-def load_executor_class(entry: ExecutorEntry) -> Any:
+def load_executor_class(entry: ExecutorEntry) -> type[BaseExecutor]:
     """Import the class of a configured executor. Raises `ExecutorLoadError`."""
     class_path = find_class_path(entry)
     module_name, _, class_name = class_path.partition(":")
@@ -54,15 +54,14 @@ def load_executor_class(entry: ExecutorEntry) -> Any:
         raise ExecutorLoadError(
             entry.name, f"the module {module_name!r} has no class {class_name!r}."
         )
+    if not (isinstance(found, type) and issubclass(found, BaseExecutor)):
+        raise ExecutorLoadError(
+            entry.name, f"{class_path!r} does not derive from `executors.base.BaseExecutor`."
+        )
     return found
 
 
 def make_executor(entry: ExecutorEntry, settings: EngineSettings) -> BaseExecutor:
     """Make a client of a configured executor. Raises `ExecutorLoadError`."""
-    found = load_executor_class(entry)
-    executor = found(entry.name, dict(entry.options), settings.for_executor(entry))
-    if not isinstance(executor, BaseExecutor):
-        raise ExecutorLoadError(
-            entry.name, f"{found.__name__} does not derive from executors.base.BaseExecutor."
-        )
-    return executor
+    make: Callable[..., BaseExecutor] = load_executor_class(entry)
+    return make(entry.name, dict(entry.options), settings.for_executor(entry))

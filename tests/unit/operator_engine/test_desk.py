@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from executors.base import Dispatch, DispatchItem, Outcome, RegistrationReply
+from executors.transport.frames import FrameSocket
+from operator_engine.desk import Desk
+from operator_engine.errors import DispatchRefusedError
+from operator_engine.messages import (
+    ExecutionHello,
+    FromExecution,
+    FromMonitor,
+    MonitorHello,
+    StageNote,
+    ToExecution,
+    ToMonitor,
+)
+from tests.support.engine_rig import make_task
+
+REPLY = RegistrationReply(epoch=3, reports_url="http://r", heartbeat_s=1, lease_s=1)
+
+
+class Peer:
+    """The child's end of a link."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.link = FrameSocket(ours)
+        self._end = FrameSocket(theirs)
+
+    def read(self, kind: type) -> object:
+        payload = self._end.receive(1.0)
+        assert payload is not None, "nothing came"
+        return msgspec.json.decode(payload, type=kind)
+
+    def is_silent(self) -> bool:
+        return self._end.receive(0.0) is None
+
+    def close(self) -> None:
+        self.link.close()
+        self._end.close()
+
+
+@pytest.fixture
+def execution() -> Iterator[Peer]:
+    peer = Peer()
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def monitor() -> Iterator[Peer]:
+    peer = Peer()
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def desk(execution: Peer, monitor: Peer) -> Desk:
+    """A registered desk with both children."""
+    desk = Desk("inc", ["file"])
+    desk.attach_execution(execution.link, FromExecution(hello=ExecutionHello()))
+    desk.attach_monitor(monitor.link, FromMonitor(hello=MonitorHello(polled=["file"])))
+    assert desk.wait_gathered(0.0) == []
+    desk.begin_registration()
+    desk.settle(REPLY, "http://r/reports")
+    assert monitor.read(ToMonitor) == ToMonitor(incarnation="inc", reports_url="http://r/reports")
+    return desk
+
+
+def make_dispatch(*numbers: int, epoch: int = 3, cancels: list[str] | None = None) -> Dispatch:
+    items = [DispatchItem(task=make_task(number), token=f"t{number}") for number in numbers]
+    return Dispatch(epoch=epoch, incarnation="inc", tasks=items, cancels=cancels or [])
+
+
+def test_batch_is_one_message_for_each_child(desk: Desk, execution: Peer, monitor: Peer) -> None:
+    desk.dispatch(make_dispatch(0, 1))
+    desk.dispatch(make_dispatch(2, cancels=["rrun.0.1"]))
+    first, second = execution.read(ToExecution), execution.read(ToExecution)
+    assert [task.attempt_id for task in first.tasks] == ["rrun.0.1", "rrun.1.1"]
+    assert [order.attempt_id for order in second.cancels] == ["rrun.0.1"]
+    assert monitor.read(ToMonitor).tokens == {"rrun.0.1": "t0", "rrun.1.1": "t1"}
+
+
+def test_what_is_settled_is_forgotten_with_the_next_batch(desk: Desk, execution: Peer) -> None:
+    desk.dispatch(make_dispatch(0))
+    execution.read(ToExecution)
+    desk.hear_monitor(FromMonitor(acknowledged=["rrun.0.1"]))
+    assert execution.is_silent()
+    desk.dispatch(make_dispatch(1))
+    assert execution.read(ToExecution).forget == ["rrun.0.1"]
+
+
+def test_batch_is_put_off_while_a_registration_is_under_way(desk: Desk) -> None:
+    desk.begin_registration()
+    with pytest.raises(DispatchRefusedError) as caught:
+        desk.dispatch(make_dispatch(0))
+    assert caught.value.status == 503
+    desk.abandon_registration()
+    assert desk.dispatch(make_dispatch(0)) == {"accepted": 1, "known": 0}
+
+
+def test_epoch_of_the_registration_counts_too(desk: Desk) -> None:
+    with pytest.raises(DispatchRefusedError) as caught:
+        desk.dispatch(make_dispatch(0, epoch=2))
+    assert (caught.value.status, caught.value.code) == (409, "stale_epoch")
+
+
+def test_child_that_is_away_is_fed_when_it_is_back(desk: Desk, execution: Peer) -> None:
+    desk.detach(execution.link)
+    desk.dispatch(make_dispatch(0, 1))
+    assert execution.is_silent()
+    desk.attach_execution(execution.link, FromExecution(hello=ExecutionHello()))
+    assert len(execution.read(ToExecution).tasks) == 2
+
+
+def test_end_told_by_execution_reaches_the_monitor(
+    desk: Desk, execution: Peer, monitor: Peer
+) -> None:
+    desk.dispatch(make_dispatch(0))
+    monitor.read(ToMonitor)
+    end = Outcome(attempt_id="rrun.0.1", kind="ended", state="cancelled")
+    desk.hear_execution(FromExecution(ended=[end]))
+    assert monitor.read(ToMonitor).outcomes == [end]
+    # Told again by a restarted execution process, it is no news.
+    desk.hear_execution(FromExecution(ended=[end]))
+    assert monitor.is_silent()
+
+
+def test_attempt_that_nobody_handed_out_asks_for_a_registration(desk: Desk) -> None:
+    assert not desk.wait_registration_wanted(0.0)
+    stranger = StageNote(attempt_id="rother.0.1", executor="file", stage="started")
+    desk.hear_monitor(FromMonitor(notes=[stranger], needs_answer=True))
+    assert desk.wait_registration_wanted(0.0)
+    assert [entry.attempt_id for entry in desk.begin_registration()] == ["rother.0.1"]
+
+
+def test_gathering_names_who_has_not_spoken() -> None:
+    assert Desk("inc", ["file"]).wait_gathered(0.0) == ["execution process", "monitor process"]

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from executors.base import BaseExecutor, LogChunk, Outcome, Task
+from executors.errors import ExecutorUnavailableError
+from operator_engine.errors import ExecutorLoadError
+from operator_engine.lane import Lane
+from tests.support.engine_rig import make_task
+from tests.support.waiting import wait_until
+
+
+class GatedExecutor(BaseExecutor):
+    """Submits when its gate is open; is away while `is_down`."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+        self.gate.set()
+        self.is_down = False
+        self.calls: list[tuple[str, str]] = []
+
+    def submit(self, task: Task) -> str:
+        self.entered.set()
+        self.gate.wait(10)
+        if self.is_down:
+            raise ExecutorUnavailableError("gated", "down")
+        self.calls.append(("submit", task.attempt_id))
+        return task.attempt_id
+
+    def poll(self, timeout_s: float) -> list[Outcome]:
+        return []
+
+    def cancel(self, handle: str) -> None:
+        if self.is_down:
+            raise ExecutorUnavailableError("gated", "down")
+        self.calls.append(("cancel", handle))
+
+    def read_log(self, handle: str, offset: int, limit: int) -> LogChunk:
+        return LogChunk()
+
+    def close(self) -> None:
+        pass
+
+
+class Told:
+    def __init__(self) -> None:
+        self.submitted: list[str] = []
+        self.ended: list[Outcome] = []
+
+    def __call__(self, submitted: list[str], ended: list[Outcome]) -> None:
+        self.submitted += submitted
+        self.ended += ended
+
+
+@pytest.fixture
+def make_lane() -> Iterator[Callable[..., tuple[Lane, Told]]]:
+    lanes: list[Lane] = []
+
+    def make(factory: Callable[[], BaseExecutor]) -> tuple[Lane, Told]:
+        told = Told()
+        lane = Lane("gated", factory, told)
+        lane.start()
+        lanes.append(lane)
+        return lane, told
+
+    yield make
+    for lane in lanes:
+        lane.stop()
+
+
+MakeLane = Callable[..., tuple[Lane, Told]]
+
+
+def ids(*numbers: int) -> list[str]:
+    return [f"rrun.{number}.1" for number in numbers]
+
+
+def test_tasks_are_submitted_in_order_and_told(make_lane: MakeLane) -> None:
+    executor = GatedExecutor()
+    lane, told = make_lane(lambda: executor)
+    lane.put([make_task(number) for number in range(5)])
+    wait_until(lambda: told.submitted == ids(0, 1, 2, 3, 4))
+    assert [handle for _, handle in executor.calls] == ids(0, 1, 2, 3, 4)
+    assert [task.attempt_id for task in lane.held()[1]] == ids(0, 1, 2, 3, 4)
+    lane.forget(ids(0, 1, 2, 3))
+    assert [task.attempt_id for task in lane.held()[1]] == ids(4)
+
+
+def test_cancel_overtakes_the_tasks_that_wait(make_lane: MakeLane) -> None:
+    executor = GatedExecutor()
+    executor.gate.clear()
+    lane, told = make_lane(lambda: executor)
+    lane.put([make_task(number) for number in range(3)])
+    assert executor.entered.wait(10)
+    lane.cancel(ids(7, 2, 0))
+    executor.gate.set()
+    wait_until(lambda: len(executor.calls) == 4)
+    # Task 0 was on its way already, so the executor hears of its cancel; 2 never gets there.
+    assert executor.calls == [
+        ("submit", "rrun.0.1"),
+        ("cancel", "rrun.7.1"),
+        ("cancel", "rrun.0.1"),
+        ("submit", "rrun.1.1"),
+    ]
+    assert [(end.attempt_id, end.state) for end in told.ended] == [("rrun.2.1", "cancelled")]
+
+
+def test_task_waiting_for_a_back_end_can_be_cancelled(make_lane: MakeLane) -> None:
+    executor = GatedExecutor()
+    executor.is_down = True
+    lane, told = make_lane(lambda: executor)
+    lane.put([make_task(0), make_task(1)])
+    lane.cancel(ids(9, 1))
+    wait_until(lambda: [end.attempt_id for end in told.ended] == ids(1))
+    executor.is_down = False
+    wait_until(lambda: len(executor.calls) == 2)
+    assert sorted(executor.calls) == [("cancel", "rrun.9.1"), ("submit", "rrun.0.1")]
+
+
+def test_task_put_twice_while_it_waits_is_submitted_once(make_lane: MakeLane) -> None:
+    executor = GatedExecutor()
+    executor.gate.clear()
+    lane, told = make_lane(lambda: executor)
+    lane.put([make_task(0), make_task(1)])
+    assert executor.entered.wait(10)
+    lane.put([make_task(1)])
+    executor.gate.set()
+    wait_until(lambda: told.submitted == ids(0, 1))
+    assert len(executor.calls) == 2
+
+
+def test_executor_that_cannot_be_made_fails_each_task_with_the_reason(make_lane: MakeLane) -> None:
+    def fail() -> BaseExecutor:
+        raise ExecutorLoadError("gated", "install the package `gates`.")
+
+    lane, told = make_lane(fail)
+    lane.put([make_task(0), make_task(1)])
+    wait_until(lambda: len(told.ended) == 2)
+    assert {end.reason for end in told.ended} == {"error"}
+    assert "install the package `gates`." in told.ended[0].message
+    assert len(lane.held()[2]) == 2
