@@ -13,7 +13,7 @@ RANGE_WORDS: tuple[RangeWord, ...] = ("all", "from", "to", "only", "children", "
 MAX_ALTERNATIVES = 16
 """So many operators in a row may stand in for one another."""
 
-_CYCLE_SEARCH_STEPS = 400_000
+_CYCLE_SEARCH_STEPS = 200_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,17 @@ from difflib import SequenceMatcher
 
 _MAX_NAME_CHARACTERS = 200
 _MIN_RATIO = 0.6
+_OVERHEAD = 200
 
 
 class NameFinder:
     """Finds the nearest names.
 
-    Comparing is slow where there are many names, so one finder makes at most `budget` comparisons
-    and finds nothing afterwards.
+    Comparing takes time with the product of the lengths, so one finder spends at most `budget`
+    pairs of characters and finds nothing afterwards.
     """
 
-    def __init__(self, budget: int = 4000) -> None:
+    def __init__(self, budget: int = 4_000_000) -> None:
         self._budget = budget
         self._found: dict[tuple[str, int], list[str]] = {}
 
@@ -35,7 +36,7 @@ class NameFinder:
         for candidate in known:
             if self._budget <= 0:
                 break
-            self._budget -= 1
+            self._budget -= len(name) * min(len(candidate), _MAX_NAME_CHARACTERS) + _OVERHEAD
             matcher.set_seq1(candidate[:_MAX_NAME_CHARACTERS].casefold())
             if matcher.real_quick_ratio() >= _MIN_RATIO and matcher.quick_ratio() >= _MIN_RATIO:
                 ratio = matcher.ratio()

@@ -31,6 +31,10 @@ class ProblemCollector:
         """Return a collector without problems for the same text."""
         return ProblemCollector(self._positions)
 
+    def count(self, n_problems: int) -> None:
+        """Count problems that are not told one by one."""
+        self.n_more += n_problems
+
     def mask(self, path: Path) -> None:
         """Ignore problems at this place and below it."""
         self._masked.add(path)

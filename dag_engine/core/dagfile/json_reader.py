@@ -16,7 +16,11 @@ from dag_engine.core.dagfile.limits import MAX_NODES
 from dag_engine.core.dagfile.scalars import ScalarError, read_float, read_integer
 from dag_engine.core.dagfile.tree import TreeBuilder
 
+_BLANKS = frozenset(" \t\r\n")
 _SPACE = re.compile(r"[ \t\r\n]*+").match
+# Strings without escapes, which nearly all are, need no further look.
+_EASY_STRING = re.compile(r'"([^"\\\x00-\x1f]*+)"').match
+_EASY_KEY = re.compile(r'[ \t\r\n]*+"([^"\\\x00-\x1f]*+)"[ \t\r\n]*+:').match
 _NUMBER = re.compile(r"-?+(?:0|[1-9][0-9]*+)(\.[0-9]++)?+([eE][-+]?+[0-9]++)?+").match
 _WORD = re.compile(r"-?+[A-Za-z]++").match
 _WORDS: dict[str, Any] = {"null": None, "true": True, "false": False}
@@ -47,12 +51,12 @@ class _JsonReader:
                 self._take_separator()
             else:
                 self._take_value()
-        self._builder.fail_too_many(self._at)
+        self._builder.fail_too_many(MAX_NODES, "keys and values", self._at)
 
     def _skip_space(self) -> None:
-        match = _SPACE(self._text, self._at)
-        if match:
-            self._at = match.end()
+        if self._text[self._at : self._at + 1] in _BLANKS:
+            match = _SPACE(self._text, self._at)
+            self._at = match.end() if match else self._at
 
     def _expect_end(self) -> None:
         if self._at < len(self._text):
@@ -74,6 +78,11 @@ class _JsonReader:
             self._fail(f"expected ',' or '{self._closers[-1]}'")
 
     def _take_key(self) -> None:
+        match = _EASY_KEY(self._text, self._at)
+        if match:
+            self._builder.add(match[1], match.start(1) - 1)
+            self._at = match.end()
+            return
         self._skip_space()
         start = self._at
         if self._text[start : start + 1] != '"':
@@ -108,6 +117,10 @@ class _JsonReader:
             self._take_key()
 
     def _read_string(self, start: int) -> str:
+        match = _EASY_STRING(self._text, start)
+        if match:
+            self._at = match.end()
+            return match[1]
         value: str
         try:
             value, end = scanstring(self._text, start + 1, True)

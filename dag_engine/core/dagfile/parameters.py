@@ -44,7 +44,10 @@ def check_params(
     checked = params
     if undeclared and not schema.is_open:
         known = [*schema.properties, *offer.deprecated_params]
-        for name in undeclared:
+        for number, name in enumerate(undeclared):
+            if collector.is_full:
+                collector.count(len(undeclared) - number)
+                break
             if name not in deprecated:
                 collector.add(
                     "unknown_parameter",
@@ -91,7 +94,7 @@ def _report_errors(
     collector: ProblemCollector,
 ) -> None:
     if collector.is_full:
-        collector.n_more += 1
+        collector.count(1)
         return
     for error in _list_errors(schema, params):
         kind = error.kind

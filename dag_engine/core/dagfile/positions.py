@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dag_engine.core.problems import PathPart
 
-_LINE_BREAK = re.compile(r"\r\n|\n|\r")
+_CHUNK = 64 * 1024
 _LOOKUP_SIZE = 64
 
 
@@ -28,7 +26,7 @@ class Positions:
         self._root = root
         self._root_offset = root_offset
         self._marks = marks
-        self._line_starts: list[int] | None = None
+        self._lines: LineIndex | None = None
         self._key_numbers: dict[int, dict[str, int]] = {}
 
     def find(self, path: Sequence[PathPart], *, is_key: bool = False) -> tuple[int, int]:
@@ -63,12 +61,38 @@ class Positions:
 
     def line_and_column(self, offset: int) -> tuple[int, int]:
         """Turn an offset of the text into line and column, both counted from 1."""
-        if self._line_starts is None:
-            self._line_starts = find_line_starts(self._text)
-        line = bisect_right(self._line_starts, offset)
-        return line, offset - self._line_starts[line - 1] + 1
+        if self._lines is None:
+            self._lines = LineIndex(self._text)
+        return self._lines.find(offset)
 
 
-def find_line_starts(text: str) -> list[int]:
-    """List the offset at which every line of a text starts."""
-    return [0, *(match.end() for match in _LINE_BREAK.finditer(text))]
+class LineIndex:
+    r"""Counts the lines before an offset.
+
+    The breaks (`\n`, `\r\n` or `\r`) are counted once for every 64 KiB of text, so that a
+    file of nothing but line breaks costs no more than any other.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._has_returns = "\r" in text
+        self._before = [0]
+        for start in range(0, len(text), _CHUNK):
+            self._before.append(self._before[-1] + self._count(start, start + _CHUNK))
+
+    def _count(self, start: int, end: int) -> int:
+        """Count the breaks that begin in a part: of a pair cut in two only the first half."""
+        count = self._text.count("\n", start, end)
+        if self._has_returns:
+            count += self._text.count("\r", start, end)
+            count -= self._text.count("\r\n", max(start - 1, 0), end)
+        return count
+
+    def find(self, offset: int) -> tuple[int, int]:
+        """Return line and column of an offset, both counted from 1."""
+        chunk = offset // _CHUNK
+        line = self._before[chunk] + self._count(chunk * _CHUNK, offset) + 1
+        start = self._text.rfind("\n", 0, offset) + 1
+        if self._has_returns:
+            start = max(start, self._text.rfind("\r", start, offset) + 1)
+        return line, offset - start + 1

@@ -90,17 +90,20 @@ class _StructureReader:
         return document
 
     def _check_keys(self, value: Any, known: Collection[str], where: str, path: Path) -> None:
-        for key in value:
-            if key not in known:
-                nearest = self._names.find(key, known)
-                self._collector.add(
-                    "unknown_key",
-                    f"{where[:1].upper() + where[1:]} has no key {shorten(key)}.",
-                    (*path, key),
-                    operator=str(path[2]) if len(path) > 2 else None,
-                    hint=hint_nearest(nearest, f"Known are {', '.join(known)}."),
-                    is_key=True,
-                )
+        unknown = [key for key in value if key not in known]
+        for number, key in enumerate(unknown):
+            if self._collector.is_full:
+                self._collector.count(len(unknown) - number)
+                return
+            nearest = self._names.find(key, known)
+            self._collector.add(
+                "unknown_key",
+                f"{where[:1].upper() + where[1:]} has no key {shorten(key)}.",
+                (*path, key),
+                operator=str(path[2]) if len(path) > 2 else None,
+                hint=hint_nearest(nearest, f"Known are {', '.join(known)}."),
+                is_key=True,
+            )
 
     def _take(
         self, parent: dict[str, Any], key: str, kind: type, path: Path, *, is_required: bool = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from typing import Any, NoReturn
 
-from dag_engine.core.dagfile.limits import MAX_DEPTH, MAX_NODES
+from dag_engine.core.dagfile.limits import MAX_CONTAINERS, MAX_DEPTH
 from dag_engine.core.problems import MAX_PROBLEMS, Path, PathPart, shorten
 
 
@@ -125,6 +125,8 @@ class TreeBuilder:
                 offset,
                 "Flatten the parameters.",
             )
+        if len(self.marks) >= MAX_CONTAINERS:
+            self.fail_too_many(MAX_CONTAINERS, "mappings and lists", offset)
         self._stack.append((self._container, self._offsets, self._is_list, key_after))
         self._container = child
         self._offsets = self.marks[id(child)] = array("I")
@@ -163,11 +165,11 @@ class TreeBuilder:
         self.problems.append(TreeProblem(code, message, hint, self.path(), offset))
         raise UnreadableError
 
-    def fail_too_many(self, offset: int) -> NoReturn:
+    def fail_too_many(self, limit: int, what: str, offset: int) -> NoReturn:
         """End the reading of a document with too many nodes."""
         self.fail(
             "too_many_nodes",
-            f"The document has more than {MAX_NODES:,} keys and values.",
+            f"The document has more than {limit:,} {what}.",
             offset,
             "Split the DAG, or keep large lists in a dataset.",
         )

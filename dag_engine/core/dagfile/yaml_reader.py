@@ -13,12 +13,12 @@ from typing import Any
 import yaml
 
 from dag_engine.core.dagfile.characters import describe, find_forbidden
-from dag_engine.core.dagfile.limits import MAX_NODES
+from dag_engine.core.dagfile.limits import MAX_NODES, MAX_UNLIKE_SCALARS
 from dag_engine.core.dagfile.scalars import WORDS, ScalarError, resolve_plain
 from dag_engine.core.dagfile.tree import TreeBuilder
 
 _MISSING = object()
-_MAX_REMEMBERED = 20_000
+_MAX_REMEMBERED = 100_000
 _PLAIN_HINT = "A DAG file is plain data: write the value out in full."
 
 
@@ -37,6 +37,7 @@ class _YamlReader:
         self._builder = builder
         self._has_escapes = "\\" in text
         self._n_documents = 0
+        self._n_resolved = 0
 
     # One loop without calls per kind of event: it runs some 600,000 times for 10,000 operators.
     def read(self) -> None:  # noqa: C901 - see above
@@ -80,11 +81,14 @@ class _YamlReader:
                 return
             else:
                 self._take_other(event)
-        builder.fail_too_many(event.start_mark.index)
+        builder.fail_too_many(MAX_NODES, "keys and values", event.start_mark.index)
 
     def _resolve(self, text: str, event: Any, resolved: dict[str, Any]) -> Any:
         """Find out what a plain scalar means; only sound ones are remembered."""
         offset = event.start_mark.index
+        self._n_resolved += 1
+        if self._n_resolved > MAX_UNLIKE_SCALARS:
+            self._builder.fail_too_many(MAX_UNLIKE_SCALARS, "different unquoted values", offset)
         if text == "<<" and self._builder.wants_key:
             self._builder.report(
                 "yaml_merge_forbidden",
