@@ -77,6 +77,13 @@ def words(name: str, about: str) -> Parameter:
     return Parameter(name, {"type": "array", "items": {"type": "string"}}, about, [])
 
 
+def choices(name: str, about: str, allowed: tuple[str, ...]) -> Parameter:
+    """Declare a list of some words."""
+    return Parameter(
+        name, {"type": "array", "items": {"type": "string", "enum": list(allowed)}}, about, []
+    )
+
+
 def json_text(name: str, about: str) -> Parameter:
     """Declare a JSON object, written as text."""
     return Parameter(name, {"type": "object"}, about, {})
@@ -221,7 +228,7 @@ def _read_parameter(parameter: Parameter, values: list[str]) -> Any:
         return parameter.default
     kind = parameter.schema["type"]
     if kind == "array":
-        return [word for value in values for word in value.split(",") if word]
+        return _read_words(parameter, values)
     if len(values) > 1:
         raise _bad_parameter(parameter, "once", "several times")
     return _readers[kind](parameter, values[0])
@@ -255,6 +262,15 @@ def _read_boolean(parameter: Parameter, value: str) -> bool:
     if lowered not in ("true", "false", "1", "0"):
         raise _bad_parameter(parameter, "as true or false", f"as {value!r}")
     return lowered in ("true", "1")
+
+
+def _read_words(parameter: Parameter, values: list[str]) -> list[str]:
+    found = [word for value in values for word in value.split(",") if word]
+    allowed = parameter.schema["items"].get("enum")
+    for word in found:
+        if allowed is not None and word not in allowed:
+            raise _bad_parameter(parameter, f"as some of {', '.join(allowed)}", f"with {word!r}")
+    return found
 
 
 def _read_text(parameter: Parameter, value: str) -> str:

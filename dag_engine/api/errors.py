@@ -84,10 +84,10 @@ class ConflictError(ApiError):
     status = 409
 
 
-class PreconditionFailedError(ApiError):
-    """`If-Match` names another version than the present one."""
+class GoneError(ApiError):
+    """It was here, and is not any more."""
 
-    status = 412
+    status = 410
 
 
 class TooLargeError(ApiError):

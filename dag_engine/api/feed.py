@@ -23,20 +23,29 @@ _SILENCE_S = 12.0
 _RETRY_S = 1.0
 
 
+class _News(msgspec.Struct):
+    """How far a run is after a commit."""
+
+    seq: int
+    state: str
+
+
 class _Line(msgspec.Struct):
     """One line of the feed: the runs that a commit changed."""
 
-    runs: dict[str, msgspec.Raw] = {}
+    runs: dict[str, _News] = {}
 
 
 class Watch:
-    """One waiter for one run."""
+    """One waiter for one run; `state` is the last one told, empty where that is not known."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self.state = ""
 
-    def wake(self) -> None:
+    def wake(self, state: str) -> None:
         """Tell that something happened to the run."""
+        self.state = state
         self._event.set()
 
     def wait(self, timeout_s: float) -> bool:
@@ -125,24 +134,30 @@ class RunFeed:
             reply = connection.getresponse()
             if reply.status != 200:
                 raise http.client.HTTPException(f"the feed answered {reply.status}")
-            # what was committed before the feed began wakes nobody, so everybody looks once
-            self._heard_at = time.monotonic()
-            self._wake_all()
+            is_first = True
             while line := reply.readline():
                 self._heard_at = time.monotonic()
                 self._wake(msgspec.json.decode(line, type=_Line))
+                if is_first:
+                    # what was committed before the feed began woke nobody: everybody looks once
+                    self._wake_all()
+                    is_first = False
         finally:
             self._sock = None
             connection.close()
 
     def _wake(self, line: _Line) -> None:
         with self._lock:
-            watches = [watch for run_id in line.runs for watch in self._watches.get(run_id, ())]
-        for watch in watches:
-            watch.wake()
+            told = [
+                (watch, news.state)
+                for run_id, news in line.runs.items()
+                for watch in self._watches.get(run_id, ())
+            ]
+        for watch, state in told:
+            watch.wake(state)
 
     def _wake_all(self) -> None:
         with self._lock:
             watches = [watch for group in self._watches.values() for watch in group]
         for watch in watches:
-            watch.wake()
+            watch.wake("")

@@ -169,8 +169,15 @@ class Guard:
         self._tokens.check(request.headers.get("Authorization", ""))
 
     def _has_secret(self) -> bool:
-        came, secret = request.headers.get(SECRET_HEADER, ""), self._secret()
-        return bool(secret) and hmac.compare_digest(came.encode(), secret.encode())
+        """Tell whether a process of this installation calls, by header or as bearer."""
+        secret = self._secret().encode()
+        scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+        came = [request.headers.get(SECRET_HEADER, "")]
+        if scheme.lower() == "bearer":
+            came.append(bearer.strip())
+        return bool(secret) and any(
+            hmac.compare_digest(word.encode("utf-8", "replace"), secret) for word in came
+        )
 
     def _after(self, response: Response) -> Response:
         headers = response.headers

@@ -15,6 +15,7 @@ _PATH_PART = re.compile(r"<(?:(?P<kind>\w+):)?(?P<name>\w+)>")
 _PATH_KINDS: dict[str, dict[str, Any]] = {
     "int": {"type": "integer", "minimum": 0},
     "word": {"type": "string"},
+    "path": {"type": "string"},
     "": {"type": "string"},
 }
 

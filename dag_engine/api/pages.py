@@ -16,8 +16,8 @@ pages = Resource("pages", "Pages", prefix="")
 _PAGE = {200: Answer("The page.", types=(HTML,))}
 
 
-def _page(name: str, policy: str = PAGE_POLICY) -> Response:
-    response = send_from_directory(WEB, name, max_age=0)
+def _page(name: str, policy: str = PAGE_POLICY, folder: Path = WEB) -> Response:
+    response = send_from_directory(folder, name, max_age=0)
     response.headers["Content-Security-Policy"] = policy
     response.headers["Cache-Control"] = "no-cache"
     return response
@@ -46,5 +46,5 @@ def page_file(query: object, name: str) -> Response:
     """Give a file that a page is made of."""
     folder, _, rest = name.partition("/")
     if folder == "vendor":
-        return _page(f"vendor/{rest}")
-    return _page(f"static/{name}")
+        return _page(rest, folder=WEB / "vendor")
+    return _page(name, folder=WEB / "static")

@@ -19,14 +19,19 @@ _UNWANTED = re.compile(r"[^\w.()+-]+")
 _DATASET_ID = re.compile(r"\w[\w.-]{0,127}")
 _FORMATS = {
     ".csv": "csv",
+    ".txt": "csv",
     ".tsv": "tsv",
+    ".tab": "tsv",
     ".parquet": "parquet",
+    ".pq": "parquet",
     ".xlsx": "excel",
-    ".xls": "excel",
+    ".xlsm": "excel",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
-    ".arrow": "arrow",
 }
+_REMOTE_SCHEMES = frozenset(
+    {"http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "oss", "hdfs", "webhdfs"}
+)
 _COMPRESSED = ".gz"
 
 
@@ -87,7 +92,7 @@ def find_source(uri: str, roots: tuple[str, ...]) -> Source:
     """Find a file or URL that lies below one of the roots; a local file is read for its digest."""
     if not roots:
         raise _refuse(uri, "The configuration allows no root.")
-    if get_scheme(uri) in ("http", "https", "s3", "hdfs", "gs"):
+    if get_scheme(uri) in _REMOTE_SCHEMES:
         return _find_remote(uri, roots)
     if not is_local(uri):
         raise _refuse(uri, "Its scheme is not one that is read.")

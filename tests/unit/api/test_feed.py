@@ -27,6 +27,7 @@ class FakeScheduler:
         return Response(202, b"{}")
 
     def stream(self) -> Iterator[bytes]:
+        yield b"{}\n"
         while (line := self.lines.get()) is not None:
             yield line
 

@@ -1,0 +1,84 @@
+"""DAG files on their way in: read, checked against the catalogue, made ready to be stored."""
+
+from __future__ import annotations
+
+from flask import request
+
+from dag_engine.api.bodies import DAG_LIMIT_BYTES, dag_media_type, read_body
+from dag_engine.api.calls import JSON, YAML, YAML_TYPES, Answer, Body
+from dag_engine.api.errors import NotAcceptableError
+from dag_engine.api.services import NAMESPACE, Services
+from dag_engine.core.catalogue import Catalogue
+from dag_engine.core.dagfile import DagDocument, accept_dag
+from dag_engine.storage import datasets as stored_datasets
+from dag_engine.storage.rows import NewDag, NewEdge, NewOperator
+
+DAG_BODY = Body((*YAML_TYPES, JSON), "DagFile", "The DAG file, as the front end writes it.")
+DAG_ANSWER_TYPES = (JSON, YAML)
+
+
+def read_document(services: Services) -> DagDocument:
+    """Read and check the DAG file in the body; raises `DagFileError` with all its problems."""
+    data = read_body(DAG_LIMIT_BYTES)
+    return check_document(services, data, dag_media_type(), services.catalogue())
+
+
+def check_document(
+    services: Services, data: bytes, media_type: str, catalogue: Catalogue
+) -> DagDocument:
+    """Read and check a DAG file."""
+    config = services.config
+    return accept_dag(
+        data,
+        media_type,
+        catalogue,
+        dataset_ids=lambda dataset_id: _is_dataset(services, dataset_id),
+        queues=set(config.queues) | {config.run_defaults.queue},
+        connections=set(config.connections),
+        default_executor=config.run_defaults.executor,
+    )
+
+
+def _is_dataset(services: Services, dataset_id: str) -> bool:
+    return bool(stored_datasets.find_datasets(services.database, NAMESPACE, [dataset_id]))
+
+
+def describe_document(document: DagDocument) -> NewDag:
+    """Make of a checked file what is stored of it."""
+    return NewDag(
+        namespace=NAMESPACE,
+        name=document.name,
+        description=document.description,
+        digest=document.digest,
+        source=document.source,
+        media_type=document.media_type,
+        operators=[
+            NewOperator(
+                operator.id,
+                operator.algorithm,
+                operator.data_type or "",
+                operator.family,
+                operator.title,
+            )
+            for operator in document.operators.values()
+        ],
+        edges=[
+            NewEdge(edge.source, edge.source_port, edge.target, edge.target_port)
+            for edge in document.edges
+        ],
+    )
+
+
+def wants_yaml() -> bool:
+    """Tell whether the client would rather have YAML than JSON."""
+    offered = [JSON, *YAML_TYPES]
+    best = request.accept_mimetypes.best_match(offered)
+    if best is None and request.accept_mimetypes:
+        raise NotAcceptableError(
+            "not_acceptable",
+            f"None of the types in Accept can be given; there is {JSON} and {YAML}.",
+        )
+    return best is not None and best != JSON
+
+
+DAG_ANSWER = Answer("The definition.", "Dag", DAG_ANSWER_TYPES)

@@ -1,0 +1,174 @@
+"""What tasks leave behind: logs, and what their output ports hold."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from flask import Response, request
+
+from dag_engine.api import calls
+from dag_engine.api.answers import json_answer
+from dag_engine.api.calls import (
+    EVENT_STREAM,
+    JSON,
+    OCTETS,
+    TEXT,
+    Answer,
+    Query,
+    Resource,
+)
+from dag_engine.api.errors import ConflictError, GoneError, NotFoundError
+from dag_engine.api.logs import LIMIT_BYTES, LogFollower, LogPlace, read_log
+from dag_engine.api.services import NAMESPACE, Services, services
+from dag_engine.api.streams import event_answer
+from dag_engine.api.views import show_artifact
+from dag_engine.storage import engines as stored_engines
+from dag_engine.storage import tasks as stored_tasks
+from dag_engine.storage.errors import NotFoundError as StoredNotFoundError
+from executors.base import ArtifactRef
+from executors.runtime.errors import InvalidInputError
+from executors.runtime.preview import check_uri, load_report, preview_artifact
+from executors.store import open_url
+
+outputs = Resource("outputs", "Logs and outputs")
+_PATH = "/runs/<word:run_id>/tasks/<word:operator>"
+_CHUNK_BYTES = 256 * 1024
+_OVER = frozenset({"succeeded", "failed", "cancelled", "lost"})
+
+
+@outputs.call(
+    "GET",
+    _PATH + "/attempts/<int:attempt>/log",
+    {200: Answer("The log, or a piece of it.", "LogChunk", (JSON, TEXT, EVENT_STREAM))},
+    query=(
+        calls.integer("offset", "First byte.", default=0),
+        calls.integer("limit", "Bytes at most.", default=256 * 1024, least=1, most=4 * LIMIT_BYTES),
+    ),
+    headers={"Last-Event-ID": "Where a broken stream had come to."},
+)
+def get_log(query: Query, run_id: str, operator: str, attempt: int) -> Response:
+    """Read what an attempt wrote to stdout and stderr.
+
+    As JSON a piece with the offset of the next one; with `Accept: text/plain` the text alone; with
+    `Accept: text/event-stream` live until the attempt is over.
+    """
+    here = services()
+    place = _find_log(here, run_id, operator, attempt)
+    wanted = request.accept_mimetypes.best_match([JSON, TEXT, EVENT_STREAM])
+    if wanted == EVENT_STREAM:
+        came = request.headers.get("Last-Event-ID", "")
+        offset = int(came) if came.isascii() and came.isdigit() else query["offset"]
+        follower = LogFollower(lambda: _find_log(here, run_id, operator, attempt), offset)
+        return event_answer(follower.events(), here.slots)
+    chunk = read_log(place, query["offset"], query["limit"])
+    if wanted == TEXT:
+        answer = Response(chunk.text, content_type=f"{TEXT}; charset=utf-8")
+        answer.headers["X-Next-Offset"] = str(chunk.next_offset)
+        return answer
+    return json_answer(
+        {
+            "text": chunk.text,
+            "offset": chunk.offset,
+            "next_offset": chunk.next_offset,
+            "size_bytes": chunk.size_bytes,
+            "is_complete": chunk.is_complete,
+        }
+    )
+
+
+def _find_log(here: Services, run_id: str, operator: str, attempt: int) -> LogPlace:
+    task = stored_tasks.get_task(here.database, NAMESPACE, run_id, operator)
+    found = stored_tasks.get_attempt(here.database, NAMESPACE, run_id, task.index, attempt)
+    try:
+        engine_url = stored_engines.get_engine(here.database, found.engine_id).url
+    except StoredNotFoundError:
+        engine_url = ""
+    return LogPlace(
+        store_url=here.config.store_url,
+        run_id=run_id,
+        index=task.index,
+        attempt=attempt,
+        engine_url=engine_url,
+        is_over=found.ended_at is not None or found.state in _OVER,
+    )
+
+
+@outputs.call("GET", _PATH + "/outputs/<int:port>", {200: Answer("What it holds.", "Output")})
+def get_output(query: Query, run_id: str, operator: str, port: int) -> Response:
+    """Tell what an output port holds."""
+    return json_answer(show_artifact(port, _find_artifact(run_id, operator, port)))
+
+
+@outputs.call(
+    "GET",
+    _PATH + "/outputs/<int:port>/preview",
+    {200: Answer("The beginning.", "Preview")},
+    query=(calls.integer("limit", "Rows at most.", default=50, most=1000),),
+)
+def preview_output(query: Query, run_id: str, operator: str, port: int) -> Response:
+    """Show the first rows of a table; of a report its value, of a model what it tells of itself."""
+    ref = _find_artifact(run_id, operator, port)
+    try:
+        preview = preview_artifact(ref, services().config.store_url, query["limit"])
+    except InvalidInputError as error:
+        raise GoneError("artifact_gone", str(error)) from error
+    if ref.type != "table":
+        return json_answer({"type": ref.type, "value": preview.value})
+    n_rows = preview.rows
+    return json_answer(
+        {
+            "type": ref.type,
+            "columns": [{"name": one.name, "type": one.type} for one in preview.columns],
+            "rows": preview.items,
+            "n_rows": n_rows,
+            "is_truncated": n_rows is None or n_rows > len(preview.items),
+        }
+    )
+
+
+@outputs.call(
+    "GET",
+    _PATH + "/outputs/<int:port>/content",
+    {200: Answer("The content.", types=(JSON, OCTETS))},
+)
+def get_content(query: Query, run_id: str, operator: str, port: int) -> Response:
+    """Get the content of an output port: a report as JSON, anything else as the stored file."""
+    ref = _find_artifact(run_id, operator, port)
+    store_url = services().config.store_url
+    try:
+        if ref.type == "report":
+            return json_answer(load_report(ref, store_url), headers={"ETag": f'"{ref.sha256}"'})
+        check_uri(ref, store_url)
+        file = open_url(ref.uri)
+    except (InvalidInputError, FileNotFoundError) as error:
+        raise GoneError("artifact_gone", str(error)) from error
+
+    def pieces() -> Generator[bytes]:
+        with file:
+            while piece := file.read(_CHUNK_BYTES):
+                yield piece
+
+    answer = Response(pieces(), content_type=OCTETS)
+    answer.call_on_close(file.close)
+    answer.content_length = ref.size_bytes
+    answer.set_etag(ref.sha256)
+    ending = ref.uri.rpartition("/")[2].partition(".")[2]
+    answer.headers["Content-Disposition"] = f'attachment; filename="{port}.{ending}"'
+    return answer
+
+
+def _find_artifact(run_id: str, operator: str, port: int) -> ArtifactRef:
+    here = services()
+    task = stored_tasks.get_task(here.database, NAMESPACE, run_id, operator)
+    for output in task.outputs:
+        if output.port == port:
+            return output.ref
+    planned = here.plans.get(run_id).tasks[task.index]
+    if port >= planned.n_outputs:
+        raise NotFoundError(
+            "no_such_port",
+            f"{operator} has {planned.n_outputs} output ports, numbered from 0; {port} was asked.",
+        )
+    raise ConflictError(
+        "no_output_yet", f"Port {port} of {operator} holds nothing: the task is {task.state}."
+    )

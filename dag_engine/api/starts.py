@@ -1,0 +1,161 @@
+"""Starting runs: of a stored definition, or of a DAG file that is posted with the request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from flask import Response
+
+from dag_engine.api import calls
+from dag_engine.api.bodies import DAG_LIMIT_BYTES, dag_media_type, read_body, read_json
+from dag_engine.api.calls import JSON, Answer, Body, Query, Resource
+from dag_engine.api.documents import DAG_BODY, check_document, describe_document
+from dag_engine.api.errors import ConflictError, UnprocessableError
+from dag_engine.api.idempotency import HEADER, make_key, read_key
+from dag_engine.api.schemas import RANGES
+from dag_engine.api.services import NAMESPACE, Services, services
+from dag_engine.api.starting import (
+    StartOptions,
+    accept,
+    answer_plan,
+    find_started,
+    make_plan,
+)
+from dag_engine.core.dagfile import DagDocument
+from dag_engine.core.states import FINAL_RUN_STATES, RunState
+from dag_engine.storage import dags as stored_dags
+from dag_engine.storage import runs as stored_runs
+from dag_engine.storage.rows import DagRecord, NewRun
+
+starts = Resource("starts", "Runs")
+_STARTED = {
+    202: Answer("The run, accepted; Location names it.", "Run"),
+    200: Answer("A dry run: the plan.", "Plan"),
+}
+_OPTIONS = (
+    calls.choice("range", "Which part of the DAG to run.", RANGES, "all"),
+    calls.words("operators", "The operators that the range is about."),
+    calls.json_text("params", 'Parameters to override: {"operator": {"name": value}}.'),
+    calls.text("base_run", "The former run whose results are used first."),
+    calls.flag("dry_run", "Only tell what would run."),
+    calls.integer("priority", "Higher runs first.", default=0, least=-100, most=100),
+)
+
+
+@starts.call("POST", "/runs", _STARTED, query=_OPTIONS, body=DAG_BODY, headers=HEADER)
+def start_file(query: Query) -> Response:
+    """Store a DAG file and start it, in one call.
+
+    The options are query parameters.
+    """
+    here = services()
+    data, media_type = read_body(DAG_LIMIT_BYTES), dag_media_type()
+    options = _convert_options(dict(query))
+    key = read_key("start_file", options, media_type, body=data)
+    if (answer := find_started(here, key)) is not None:
+        return answer
+    document = check_document(here, data, media_type, here.catalogue())
+    plan = make_plan(here, document, options)
+    if options.dry_run:
+        return answer_plan(plan)
+    dag = _store(here, document)
+    new = NewRun(
+        namespace=NAMESPACE,
+        dag_id=dag.id,
+        dag_version=dag.current.version,
+        plan=plan,
+        name=document.name,
+        priority=options.priority,
+        range_mode=options.range,
+        options=options.asked(),
+        base_run=options.base_run,
+    )
+    return accept(here, new, key)
+
+
+@starts.call(
+    "POST",
+    "/dags/<word:dag_id>/runs",
+    _STARTED,
+    body=Body((JSON,), "Start", is_required=False),
+    headers=HEADER,
+)
+def start_dag(query: Query, dag_id: str) -> Response:
+    """Start a stored definition, or a range of it."""
+    options = read_json(StartOptions, may_be_empty=True)
+    here = services()
+    key = read_key("start_dag", dag_id, options)
+    if (answer := find_started(here, key)) is not None:
+        return answer
+    found = stored_dags.get_dag(here.database, NAMESPACE, dag_id)
+    version = options.version or found.current.version
+    return _start_version(here, dag_id, version, options, key)
+
+
+@starts.call("POST", "/runs/<word:run_id>:retry", {202: _STARTED[202]}, headers=HEADER)
+def retry_run(query: Query, run_id: str) -> Response:
+    """Start a new run of what a run did not finish.
+
+    It keeps dataset versions and seeds, and uses the results of what succeeded. Without an
+    Idempotency-Key a repetition answers the run that the first call made.
+    """
+    here = services()
+    key = read_key("retry_run", run_id) or make_key(f"retry:{run_id}", "retry_run", run_id)
+    if (answer := find_started(here, key)) is not None:
+        return answer
+    run = stored_runs.get_run(here.database, NAMESPACE, run_id)
+    if run.state not in FINAL_RUN_STATES or run.state == RunState.SUCCEEDED:
+        raise ConflictError(
+            "impossible",
+            f"The run is {run.state}; only one that failed or was cancelled can be retried.",
+        )
+    options = StartOptions(
+        range="failed",
+        params=run.options.get("params", {}),
+        base_run=run_id,
+        priority=run.priority,
+    )
+    return _start_version(here, run.dag_id, run.dag_version, options, key)
+
+
+def _start_version(
+    here: Services, dag_id: str, version: int, options: StartOptions, key: Any
+) -> Response:
+    source = stored_dags.get_dag_source(here.database, NAMESPACE, dag_id, version)
+    document = check_document(here, source.data, source.media_type, here.catalogue())
+    plan = make_plan(here, document, options)
+    if options.dry_run:
+        return answer_plan(plan)
+    new = NewRun(
+        namespace=NAMESPACE,
+        dag_id=dag_id,
+        dag_version=version,
+        plan=plan,
+        name=document.name,
+        priority=options.priority,
+        range_mode=options.range,
+        options=options.asked(),
+        base_run=options.base_run,
+    )
+    return accept(here, new, key)
+
+
+def _convert_options(query: dict[str, Any]) -> StartOptions:
+    """Make options of query parameters; they are checked already, but for the shape of params."""
+    try:
+        return msgspec.convert(query, StartOptions)
+    except msgspec.ValidationError as error:
+        raise UnprocessableError(
+            "bad_params", f"The query parameter params does not fit: {error}."
+        ) from error
+
+
+def _store(here: Services, document: DagDocument) -> DagRecord:
+    """Store the definition, unless just this content is the present version already."""
+    found = stored_dags.find_dag(
+        here.database, NAMESPACE, name=document.name, digest=document.digest
+    )
+    if found is not None and found.current.digest == document.digest:
+        return found
+    return stored_dags.store_dag(here.database, describe_document(document)).dag
