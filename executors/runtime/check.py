@@ -167,7 +167,8 @@ def _check_docstring(info: AlgorithmInfo) -> Iterator[str]:
 def _split_sections(text: str) -> dict[str, str]:
     heads = list(_SECTION.finditer(text))
     ends = [head.start() for head in heads[1:]] + [len(text)]
-    return {head["title"]: text[head.end() : end] for head, end in zip(heads, ends, strict=True)}
+    # a docstring without any section has one end and no head
+    return {head["title"]: text[head.end() : end] for head, end in zip(heads, ends, strict=False)}
 
 
 def _run_examples(info: AlgorithmInfo) -> Iterator[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import click
 
+from dag_engine.cli.errors import EXIT_FAILED, EXIT_SUCCEEDED
 from dag_engine.cli.options import client_options, output_option
 from dag_engine.cli.output import print_answer, print_facts, print_table
 
@@ -121,6 +120,13 @@ def check(target: str) -> int:
 
     Exit code 0: every check passed; 1: the output names what did not.
     """
-    # in a process of its own: the algorithm's libraries stay out of this program
-    command = [sys.executable, "-m", "executors.runtime.check", target]
-    return subprocess.run(command, check=False).returncode
+    from executors.runtime.check import check_algorithms
+
+    problems = check_algorithms(target)
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        click.echo(f"{target}: {len(problems)} problem{'s' if len(problems) > 1 else ''}.")
+        return EXIT_FAILED
+    click.echo(f"{target} keeps the contract.")
+    return EXIT_SUCCEEDED
