@@ -49,7 +49,7 @@ def test_configuration_of_the_page_is_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    sorted((ROOT / "docs").rglob("*.md")) + [ROOT / "README.md", ROOT / "README.zh-CN.md"],
+    [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "README.zh-CN.md"],
     ids=lambda path: path.name,
 )
 def test_links_of_a_page_lead_somewhere(page: Path) -> None:
