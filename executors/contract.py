@@ -236,13 +236,13 @@ class ExecutorContract:
     ) -> None:
         """The limit counts from the start."""
         params = {"ledger": str(ledger.path), "is_deaf": True}
-        task = make_task("hang", timeout_s=0.5, params=params)
+        task = make_task("hang", timeout_s=1.5, params=params)
         handle = submit(listener.executor, task)
         pid = ledger.pid_of("hang")
         begun = time.monotonic()
         end = listener.end_of(handle)
         assert (end.state, end.reason) == ("failed", "timeout")
-        assert time.monotonic() - begun < 0.5 + self.kill_limit_s
+        assert time.monotonic() - begun < 1.5 + self.kill_limit_s
         assert not is_alive(pid)
 
     def test_cancel_kills_the_task_with_all_descendants(
@@ -283,11 +283,20 @@ class ExecutorContract:
         self, listener: Listener, make_task: Callable[..., Task], ledger: Ledger
     ) -> None:
         """The task's own end is not changed by it."""
-        params = {"ledger": str(ledger.path), "is_hanging": False}
+        params = {"ledger": str(ledger.path), "then": "return"}
         handle = submit(listener.executor, make_task("forks_setsid_child", params=params))
         assert listener.end_of(handle).state == "succeeded"
         child = ledger.pid_of("child")
         wait_until(lambda: not is_alive(child), "death of the child that was left")
+
+    def test_what_a_dead_worker_s_task_left_running_is_killed(
+        self, listener: Listener, make_task: Callable[..., Task], ledger: Ledger
+    ) -> None:
+        """When the end is told, nothing of the task runs any more."""
+        params = {"ledger": str(ledger.path), "then": "die"}
+        handle = submit(listener.executor, make_task("forks_setsid_child", params=params))
+        assert listener.end_of(handle).state == "failed"
+        assert not is_alive(ledger.pid_of("child"))
 
     # --- submit, poll, release --------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel
 
@@ -169,22 +170,27 @@ def memory_hog(context: Context, params: HogParams) -> dict:
 
 
 class ChildParams(Params):
-    is_hanging: bool = True
-    is_deaf: bool = True
+    then: Literal["hang", "return", "die"] = "hang"
 
 
-@algorithm("forks_setsid_child", title="Start a child in a session of its own", outputs=REPORT)
+@algorithm("forks_setsid_child", title="Leave a daemon behind, deaf to SIGTERM", outputs=REPORT)
 def forks_setsid_child(context: Context, params: ChildParams) -> dict:
-    script = "trap '' TERM; " if params.is_deaf else ""
-    child = subprocess.Popen(
-        ["/bin/sh", "-c", f"{script}sleep 600 & echo $! > /dev/null; wait"],
-        start_new_session=True,
-    )
-    note(params, "child", child.pid)
+    between = os.fork()
+    if between == 0:
+        os.setsid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            note(params, "child")
+            time.sleep(600)
+        os._exit(0)
+    os.waitpid(between, 0)
+    while params.ledger and not Path(params.ledger).exists():
+        time.sleep(0.002)
     note(params, "parent")
-    if params.is_hanging:
+    if params.then == "hang":
         time.sleep(600)
-    child.returncode = 0  # not waited for on purpose: no warning about it
+    if params.then == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
     return {}
 
 

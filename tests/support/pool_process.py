@@ -32,8 +32,12 @@ class PoolProcess:
 
     def start(self) -> None:
         command = supervisor_command(self.name, self.options, self.settings)
+        # Unbuffered output would hide what a worker forgets to flush.
+        environ = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
         with open(os.path.join(self.settings.home, "supervisor.log"), "ab") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=log)
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stderr=log
+            )
         wait_until(lambda: is_pool_reachable(self.settings.home, self.name), "pool's start")
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
