@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +44,8 @@ def prepare_home(path: Path) -> Home:
 def _keep(path: Path, new: str) -> str:
     """Read a small private file; where there is none, make it, whole or not at all."""
     if not path.exists():
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # mkstemp makes the file 0600
+        descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(new + "\n")
             file.flush()
@@ -54,7 +55,7 @@ def _keep(path: Path, new: str) -> str:
         except FileExistsError:
             pass
         finally:
-            partial.unlink()
+            os.unlink(partial)
     found = path.read_text(encoding="ascii").strip()
     if not found:
         raise ServiceError(f"{path} is empty.", "Put back its content from a backup.")
