@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import sqlite3
@@ -11,6 +12,7 @@ from typing import Any
 
 import pymysql
 import pytest
+import sqlalchemy as sa
 
 from dag_engine.core.changes import (
     AttemptRow,
@@ -272,27 +274,30 @@ def test_a_commit_waits_for_locks_and_survives_a_deadlock(server_database: Datab
     for index in range(2):
         batch.tasks[run_id, index] = TaskRow(run_id, index, f"算子_{index}", "ready")
     raw = server_database.connector.connect()
-    with raw.cursor() as cursor:
+    committer = threading.Thread(target=store.commit, args=(batch,))
+    with contextlib.closing(raw), raw.cursor() as cursor:
         cursor.execute("START TRANSACTION")
-        cursor.execute("UPDATE tasks SET algorithm = 'x' WHERE idx = 1")
-        committer = threading.Thread(target=store.commit, args=(batch,))
+        cursor.execute("UPDATE tasks SET algorithm = 'x' WHERE run_id = %s AND idx = 1", (run_id,))
         committer.start()
-        wait_until(lambda: _has_waiters(server_database))
         try:
-            cursor.execute("UPDATE tasks SET algorithm = 'x' WHERE idx = 0")
-        except pymysql.err.OperationalError as error:
-            assert error.args[0] in {1205, 1213}
-        cursor.execute("ROLLBACK")
-    committer.join()
-    raw.close()
+            number = store._session.connection_id
+            wait_until(lambda: _is_at_work(server_database, number))
+            with contextlib.suppress(pymysql.err.OperationalError):
+                cursor.execute(
+                    "UPDATE tasks SET algorithm = 'x' WHERE run_id = %s AND idx = 0", (run_id,)
+                )
+        finally:
+            cursor.execute("ROLLBACK")
+            committer.join()
     [loaded] = store.load_runs([run_id])
     assert [task.state for task in loaded.tasks] == ["ready", "ready"]
     store.close()
 
 
-def _has_waiters(database: Database) -> bool:
-    sql = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
-    return bool(database.read(lambda connection: connection.exec_driver_sql(sql).scalar()))
+def _is_at_work(database: Database, connection_id: int) -> bool:
+    sql = "SELECT COMMAND FROM information_schema.processlist WHERE ID = :number"
+    found = database.read(lambda c: c.scalar(sa.text(sql), {"number": connection_id}))
+    return bool(found == "Query")
 
 
 def test_a_stale_report_is_kept(database: Database, leader: SchedulerStore) -> None:

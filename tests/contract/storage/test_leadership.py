@@ -13,7 +13,8 @@ from collections.abc import Callable
 import pytest
 
 from dag_engine.core.changes import Batch, EventRow
-from dag_engine.storage import events, leader as leaders
+from dag_engine.storage import events
+from dag_engine.storage import leader as leaders
 from dag_engine.storage.database import Database
 from dag_engine.storage.errors import ForkedDatabaseError, LeadershipLostError
 from dag_engine.storage.mysql_session import MysqlSession
