@@ -127,11 +127,18 @@ def run_serve(
 
 @contextmanager
 def run_dag_engine(
-    home: Path, *arguments: str, env: Mapping[str, str] | None = None
+    home: Path,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    prefix: tuple[str, ...] = (),
 ) -> Iterator[RunningService]:
-    """Run `dagengine dag-engine`; on a free port where the arguments name none."""
+    """Run `dagengine dag-engine`; on a free port where the arguments name none.
+
+    `prefix` is put before the command, to run it on another host.
+    """
     port = () if "--port" in arguments else ("--port", "0")
-    with _run(home, ("dag-engine", "--home", str(home), *port, *arguments), env) as service:
+    command = ("dag-engine", "--home", str(home), *port, *arguments)
+    with _run(home, command, env, prefix) as service:
         _wait_for_line(service, "The dag engine is ready: ")
         service.url = read_url(home)
         yield service
@@ -139,11 +146,15 @@ def run_dag_engine(
 
 @contextmanager
 def run_operator_engine(
-    home: Path, dag_engine: RunningService, *arguments: str, env: Mapping[str, str] | None = None
+    home: Path,
+    dag_engine: RunningService,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    prefix: tuple[str, ...] = (),
 ) -> Iterator[RunningService]:
     """Run `dagengine operator-engine` for a dag engine, and wait until it has registered."""
     command = ("operator-engine", "--home", str(home), "--dag-engine-url", dag_engine.url)
-    with _run(home, (*command, *arguments), env) as service:
+    with _run(home, (*command, *arguments), env, prefix) as service:
         wait_until(
             lambda: _is_registered(service, dag_engine),
             START_S,
@@ -205,14 +216,17 @@ def read_url(home: Path) -> str:
 
 @contextmanager
 def _run(
-    home: Path, command: tuple[str, ...], env: Mapping[str, str] | None
+    home: Path,
+    command: tuple[str, ...],
+    env: Mapping[str, str] | None,
+    prefix: tuple[str, ...] = (),
 ) -> Iterator[RunningService]:
     mark = uuid.uuid4().hex
     home.mkdir(parents=True, exist_ok=True)
     output = home / "output.txt"
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dag_engine.cli", *command],
+            [*prefix, sys.executable, "-m", "dag_engine.cli", *command],
             env=make_environment(env) | {MARK: mark},
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
