@@ -35,7 +35,8 @@ def test_killed_process_loses_nothing_and_runs_nothing_twice(
         rig.back_end.finish(task.attempt_id)
 
     tasks = [*early, *running, *late]
-    sink.wait_ends([task.attempt_id for task in tasks])
+    # Sooner than silence alone would have them submitted again.
+    sink.wait_ends([task.attempt_id for task in tasks], 4.0)
     assert sorted(rig.back_end.started()) == sorted(task.attempt_id for task in tasks)
     wait_until(lambda: all(rig.back_end.is_released(task.attempt_id) for task in tasks))
     rig.wait_ready(held=0)
@@ -75,6 +76,39 @@ def test_new_main_takes_over_what_runs_under_a_new_incarnation(
     rig.back_end.finish(wanted.attempt_id)
     assert sink.wait_end(wanted.attempt_id).state == "succeeded"
     assert unwanted.attempt_id not in {outcome.attempt_id for outcome in sink.told if outcome.state}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("engine-main", "engine-execution"),
+        ("engine-main", "engine-monitor"),
+        ("engine-main", "engine-execution", "engine-monitor"),
+    ],
+)
+def test_what_runs_is_found_again_when_several_processes_were_killed(
+    rig: EngineRig, sink: ReportSink, names: tuple[str, ...]
+) -> None:
+    ended, running = make_task(0, params={"hold": True}), make_task(1, params={"hold": True})
+    sink.dispatch([ended, running])
+    wait_until(lambda: len(rig.back_end.started()) == 2)
+    wait_until(lambda: (ended.attempt_id, "started") in sink.told_at)
+    sink.failures = [503] * 100
+    rig.back_end.finish(ended.attempt_id)
+    wait_until(lambda: len(sink.failures) < 100)
+
+    for name in names:
+        rig.kill(name)
+    sink.failures = []
+    wait_until(lambda: len(sink.registrations) == 2, 10, rig.read_logs)
+
+    held = {item.attempt_id for item in sink.registrations[1].inventory}
+    assert held | set(sink.ends) == {ended.attempt_id, running.attempt_id}
+    rig.back_end.finish(running.attempt_id)
+    sink.wait_ends([ended.attempt_id, running.attempt_id])
+    assert len(rig.back_end.started()) == 2
+    assert len(sink.registrations) == 2
+    rig.wait_ready(held=0)
 
 
 def test_cancel_reaches_a_task_although_execution_was_killed(
