@@ -235,6 +235,9 @@ def _find_short_cycle(
 
     At least one search is made whatever `max_steps` says, so a cycle is always found.
     """
+    loop = next((node for node in group if node in graph.below[node]), None)
+    if loop is not None:
+        return [loop], 0
     best: list[str] = []
     steps = 0
     for start in sorted(group, key=order.__getitem__):
@@ -242,7 +245,7 @@ def _find_short_cycle(
         steps += used
         if cycle:
             best = cycle
-        if len(best) <= 2 or steps >= max_steps:
+        if len(best) == 2 or steps >= max_steps:
             break
     return best, steps
 
