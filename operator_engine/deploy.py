@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import sys
 import threading
@@ -10,10 +11,11 @@ import threading
 import msgspec
 
 from executors.base import ExecutorSettings
+from executors.errors import ExecutorError
 from executors.transport.errors import ConnectionFailedError
 from executors.transport.http_client import HttpClient, HttpReply
 from operator_engine.child_process import ProcessSpec
-from operator_engine.errors import StoppedError
+from operator_engine.errors import ExecutorLoadError, StoppedError
 from operator_engine.launcher import Launcher
 from operator_engine.registrar import read_sentence
 from operator_engine.registry import load_executor_class
@@ -45,6 +47,7 @@ def engine_process_specs(settings: EngineSettings) -> list[ProcessSpec]:
     Raises `ExecutorLoadError` and `SettingsError`.
     """
     check_settings(settings, "of the operator engine")
+    settings = msgspec.structs.replace(settings, home=os.path.abspath(settings.home))
     path = settings.run_folder() / "operator_engine_settings.json"
     write_engine_settings(settings, path)
     specs = []
@@ -63,7 +66,10 @@ def find_side_process(entry: ExecutorEntry, settings: ExecutorSettings) -> list[
     offer = getattr(load_executor_class(entry), "side_process", None)
     if offer is None:
         return None
-    argv: list[str] | None = offer(entry.name, dict(entry.options), settings)
+    try:
+        argv: list[str] | None = offer(entry.name, dict(entry.options), settings)
+    except ExecutorError as error:
+        raise ExecutorLoadError(entry.name, str(error)) from error
     return argv
 
 

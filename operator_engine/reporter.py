@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 _BATCH_LIMIT = 1000
 _FIRST_PAUSE_S = 0.05
 _MAX_PAUSE_S = 2.0
+_TIMEOUT_S = 5.0
+"""The dag engine answers within 2 s, if only to say that its database is away."""
+
 _REPLY = msgspec.json.Decoder(ReportReply)
 
 
@@ -181,7 +184,8 @@ class Reporter:
         if self._client is None:
             url = self._fallback_url if self._is_falling_back else self._reports_url
             parts = urlsplit(url)
-            self._client = HttpClient(f"{parts.scheme}://{parts.netloc}", token=self._api_token)
+            base_url = f"{parts.scheme}://{parts.netloc}"
+            self._client = HttpClient(base_url, token=self._api_token, timeout_s=_TIMEOUT_S)
             self._path = parts.path
         return self._client
 

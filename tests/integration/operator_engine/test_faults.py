@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.engine_rig import EngineRig, make_task
+from executors.transport.frames import FrameSocket, listen
+from operator_engine.settings import write_engine_settings
+from tests.support.engine_rig import ROOT, EngineRig, make_task
 from tests.support.report_sink import ReportSink
 from tests.support.waiting import wait_until
 
@@ -120,6 +124,33 @@ def test_cancel_reaches_a_task_although_execution_was_killed(
     rig.kill("engine-execution")
     sink.dispatch([], cancels=[task.attempt_id])
     assert sink.wait_end(task.attempt_id).state == "cancelled"
+
+
+def test_process_that_hears_nonsense_ends_and_is_started_again(
+    tmp_path: Path, sink: ReportSink
+) -> None:
+    """Were only the thread that heard it to end, the process would look alive and do nothing."""
+    settings = EngineRig(tmp_path, sink).settings
+    path = tmp_path / "settings.json"
+    write_engine_settings(settings, path)
+    (tmp_path / "run").mkdir(exist_ok=True)
+    listener = listen(settings.socket_path())
+    with (tmp_path / "log").open("wb") as log_file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "operator_engine.execution", str(path)],
+            cwd=ROOT,
+            stderr=log_file,
+        )
+    try:
+        link = FrameSocket(listener.accept()[0])
+        link.send(b"nonsense")
+        assert process.wait(10) == 70
+        assert "thread_failed name=main-link" in (tmp_path / "log").read_text()
+        link.close()
+    finally:
+        listener.close()
+        process.kill()
+        process.wait()
 
 
 def test_stopped_monitor_catches_up(rig: EngineRig, sink: ReportSink) -> None:

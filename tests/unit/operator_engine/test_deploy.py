@@ -91,3 +91,10 @@ def test_waiting_for_the_store_can_be_broken_off(tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         resolve_store(settings, stop)
     timer.join()
+
+
+def test_bad_options_of_an_executor_are_refused_before_anything_is_started(tmp_path: Path) -> None:
+    entry = ExecutorEntry(name="local", options={"wokers": 3})
+    settings = msgspec.structs.replace(make_settings(tmp_path), executors=[entry])
+    with pytest.raises(ExecutorLoadError, match="wokers"):
+        engine_process_specs(settings)
