@@ -13,11 +13,20 @@ from executors.base import ExecutorSettings
 from executors.errors import ExecutorError
 
 DEFAULT_PRELOAD = (
+    "pydantic.main",
+    "pydantic.fields",
+    "pydantic.json_schema",
+    "pydantic.functional_validators",
     "threadpoolctl",
     "numpy",
+    "numpy.random",
     "pandas",
     "pyarrow",
+    "pyarrow.compute",
+    "pyarrow.csv",
     "pyarrow.ipc",
+    "pyarrow.pandas_compat",
+    "pyarrow.parquet",
     "scipy.sparse",
     "scipy.stats",
     "sklearn.base",
@@ -37,6 +46,7 @@ DEFAULT_PRELOAD = (
     "sklearn.svm",
     "sklearn.tree",
     "skops.io",
+    "algorithms.base",
     "executors.runtime.attempt",
 )
 

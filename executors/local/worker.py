@@ -36,7 +36,7 @@ Runner = Callable[
 _READ_SIZE = 256 * 1024
 _OUTCOME_LIMIT_BYTES = 4 * 1024 * 1024
 _PROGRESS_EVERY_S = 0.1
-_NEEDED_BY_ALL = "pydantic"
+_NEEDED_BY_ALL = "pydantic.main"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _encode = msgspec.json.Encoder().encode
@@ -75,6 +75,7 @@ class Worker:
         self._n_tasks = 0
         self._cwd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._environ = dict(os.environ)
+        self._raw_environ = dict(_raw_environ())
         self._work = options.PoolPaths(settings.executor.home, settings.name).work
         self._base_bytes = 0
 
@@ -239,7 +240,7 @@ class Worker:
         if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.fchdir(self._cwd)
-        if os.environ != self._environ:
+        if _raw_environ() != self._raw_environ:
             os.environ.clear()
             os.environ.update(self._environ)
         folder = os.path.join(self._work, task.attempt_id)
@@ -278,6 +279,12 @@ class Worker:
         limit_bytes = self._base_bytes + self._settings.options.max_growth_mb * 1024 * 1024
         peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return peak_bytes > limit_bytes and proctree.own_memory_bytes(self._pid) > limit_bytes
+
+
+def _raw_environ() -> dict[bytes, bytes]:
+    # Comparing through the mapping's face decodes every variable, after every task.
+    raw: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]  # stable since 3.9
+    return raw
 
 
 def _is_cancelled() -> bool:
