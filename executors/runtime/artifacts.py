@@ -224,9 +224,10 @@ def _store_file(
             f"Output {port.name!r} names {value}, which cannot be read: {error.strerror}.",
             "Return the path of a plain file below context.workdir.",
         ) from error
+    if not stat.S_ISREG(os.fstat(source).st_mode):
+        os.close(source)
+        raise InvalidOutputError(f"Output {port.name!r} names {value}, which is no plain file.")
     with open(source, "rb", buffering=0) as opened:
-        if not stat.S_ISREG(os.fstat(source).st_mode):
-            raise InvalidOutputError(f"Output {port.name!r} names {value}, no plain file.")
         file = folder.create_file(name)
         try:
             while block := opened.read(COPY_BLOCK_BYTES):

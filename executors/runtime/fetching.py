@@ -36,9 +36,7 @@ def check_local_file(path: Path, root: str) -> None:
     try:
         is_plain = stat.S_ISREG(os.lstat(path).st_mode)
     except FileNotFoundError as error:
-        raise InvalidInputError(
-            f"The artifact {path} is not there any more.", _GONE_HINT
-        ) from error
+        raise InvalidInputError(f"The artifact {path} is gone.", _GONE_HINT) from error
     if not is_plain:
         raise InvalidInputError(f"The artifact {path} is not a plain file.", _GONE_HINT)
     if not root:

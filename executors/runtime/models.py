@@ -127,6 +127,7 @@ class _Renaming:
                 self.visit(item)
         if not isinstance(node, dict):
             return
+        _sort_attributes(node)
         if "__id__" in node:
             node["__id__"] = self._number(node)
         if isinstance(node.get("file"), str) and "__loader__" in node:
@@ -143,6 +144,18 @@ class _Renaming:
         if node.get("__loader__") != "JsonNode":
             self._objects[old] = self._n_objects
         return self._n_objects
+
+
+def _sort_attributes(node: dict[str, Any]) -> None:
+    """Put an object's attributes in order: which was set first depends on its history."""
+    state = node.get("content")
+    if node.get("__loader__") != "ObjectNode" or not isinstance(state, dict):
+        return
+    key_types = state.get("key_types", {}).get("content", [])
+    if isinstance(state.get("content"), dict) and all(
+        key_type.get("__class__") == "str" for key_type in key_types
+    ):
+        state["content"] = dict(sorted(state["content"].items()))
 
 
 def _check_archive(path: Path) -> None:

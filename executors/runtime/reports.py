@@ -20,7 +20,7 @@ def encode_report(port: str, value: Any) -> bytes:
             f"Output {port!r} is a report, so a dict was expected; {type(value).__name__} came."
         )
     try:
-        data = msgspec.json.encode(value, enc_hook=_make_plain, order="deterministic")
+        data = msgspec.json.encode(value, enc_hook=_make_plain)
     except (TypeError, ValueError, NotImplementedError, RecursionError) as error:
         raise InvalidOutputError(
             f"Output {port!r} cannot be written as JSON: {error}.",
