@@ -170,9 +170,10 @@ class Database:
             connection.invalidate()
 
     def _limit_answers(self, connection: Connection, seconds: float) -> None:
-        if self.dialect != "mysql":
-            return
         raw: Any = connection.connection.dbapi_connection
+        if self.dialect == "sqlite":
+            raw.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
+            return
         limit = min(float(self.config.read_timeout_s), seconds)
         # PyMySQL reads these before every packet, and has no public way to change them.
         raw._read_timeout = limit

@@ -217,7 +217,7 @@ class Interrupted:
         self._when = when
         self._times = times
         self.n_calls = 0
-        store._session.write = self  # type: ignore[method-assign]  # the fault is put in here
+        store._session.write = self
 
     def __call__(self, *arguments: Any) -> None:
         self.n_calls += 1
