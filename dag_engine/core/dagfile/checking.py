@@ -33,6 +33,17 @@ class Surroundings:
     connections: Collection[str] | None = None
     default_executor: str = "local"
     names: NameFinder = field(default_factory=NameFinder)
+    asked: dict[str, bool] = field(default_factory=dict)
+
+    def has_dataset(self, name: str) -> bool:
+        """Whether there is such a data set; the same question is asked once."""
+        if self.dataset_ids is None:
+            return True
+        if not callable(self.dataset_ids):
+            return name in self.dataset_ids
+        if name not in self.asked:
+            self.asked[name] = self.dataset_ids(name)
+        return self.asked[name]
 
 
 @dataclass(slots=True)
@@ -149,7 +160,7 @@ def check_references(
     """Report data sets and connections that a parameter names and that do not exist."""
     schema = compile_schema(offer.params_schema)
     for at, name in find_references(schema, DATASET, params):
-        if not _is_known(name, around.dataset_ids):
+        if not around.has_dataset(name):
             ids = around.dataset_ids
             nearest = [] if ids is None or callable(ids) else around.names.find(name, ids)
             collector.add(
@@ -173,12 +184,6 @@ def check_references(
                     "Connections are named in the configuration.",
                 ),
             )
-
-
-def _is_known(name: str, known: KnownDatasets | None) -> bool:
-    if known is None:
-        return True
-    return known(name) if callable(known) else name in known
 
 
 def find_dataset_ids(
