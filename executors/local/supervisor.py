@@ -91,8 +91,8 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, frame: self._loop.stop())
         self._loop.watch(ours.fileno(), lambda _: self._on_signal(), 1)
-        parent_fd = os.pidfd_open(os.getppid())
-        self._loop.watch(parent_fd, lambda _: self._loop.stop(), 1)
+        if os.getppid() > 0:  # 0: it lives outside of our container
+            self._loop.watch(os.pidfd_open(os.getppid()), lambda _: self._loop.stop(), 1)
 
     def _on_signal(self) -> None:
         self._wakeup[0].recv(4096)

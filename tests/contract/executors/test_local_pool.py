@@ -4,6 +4,8 @@ import contextlib
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +15,9 @@ import pytest
 from executors.base import ExecutorSettings, Outcome, Task
 from executors.contract_tools import Ledger, Listener, is_alive, submit
 from executors.errors import ExecutorError, ExecutorUnavailableError
-from tests.support.pool_process import FAULT_OPERATORS, PoolProcess, run_pool
+from executors.local.client import is_pool_reachable
+from executors.local.launch import supervisor_command
+from tests.support.pool_process import FAULT_OPERATORS, ROOT, PoolProcess, run_pool
 from tests.support.waiting import wait_until
 
 _indexes = itertools.count(1)
@@ -154,6 +158,29 @@ def test_supervisor_told_to_stop_leaves_nothing_running(
     assert pool.remains() == []
     pool.start()
     assert first_told(pool)[handle].reason == "lost"
+
+
+def test_supervisor_ends_when_the_process_that_started_it_is_gone(
+    settings: ExecutorSettings,
+) -> None:
+    # Else it would keep the lock, and the next launcher could start no other.
+    script = (
+        "import subprocess, sys, time\n"
+        "print(subprocess.Popen(sys.argv[1:]).pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    command = supervisor_command("local", {"preload": [], "workers": 1}, settings)
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as launcher:
+        assert launcher.stdout is not None
+        supervisor = int(launcher.stdout.readline())
+        wait_until(lambda: is_pool_reachable(settings.home, "local"))
+        launcher.kill()
+    wait_until(lambda: not is_alive(supervisor))
 
 
 def test_poll_waits_out_the_absence_of_the_supervisor(start_pool: Pools, listen: Listen) -> None:
