@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 UNLIMITED_WIDTH = 10_000
 
@@ -59,7 +59,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: st
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(text, STATE_STYLES.get(text, "")) for text in map(show_value, row)))
-    make_console().print(table)
+    print_aligned(table)
 
 
 def print_facts(facts: Sequence[tuple[str, Any]]) -> None:
@@ -74,7 +74,19 @@ def print_facts(facts: Sequence[tuple[str, Any]]) -> None:
         if value not in (None, "", [], {}):
             text = show_value(value)
             table.add_row(name, Text(text, STATE_STYLES.get(text, "")))
-    make_console().print(table)
+    print_aligned(table)
+
+
+def print_aligned(renderable: RenderableType, console: Console | None = None) -> None:
+    """Print a table; into a pipe or file its lines end where their text ends."""
+    console = console or make_console()
+    if console.is_terminal:
+        console.print(renderable)
+        return
+    with console.capture() as capture:
+        console.print(renderable)
+    lines = capture.get().splitlines()
+    console.print("\n".join(line.rstrip() for line in lines), markup=False)
 
 
 def show_value(value: Any) -> str:

@@ -45,12 +45,15 @@ def prepare(config: Config) -> Preparation:
     from dag_engine.storage import migrate, preflight, tokens
     from dag_engine.storage.database import open_database
     from dag_engine.storage.errors import StorageError
+    from executors.store import ensure_marker
 
     try:
         database = open_database(config)
     except StorageError as error:
         return Preparation([], problem=str(error))
     try:
+        # before the services look for it, each at its own time
+        ensure_marker(config.store_url)
         warnings = [str(finding) for finding in preflight.check_settings(database)]
         if database.path is not None:
             migrate.upgrade_database(database)
@@ -66,6 +69,10 @@ def prepare(config: Config) -> Preparation:
         return Preparation(warnings, has_tokens=bool(tokens.list_digests(database)))
     except StorageError as error:
         return Preparation([], problem=str(error))
+    except OSError as error:
+        return Preparation(
+            [], problem=f"The artifact store {config.store_url} cannot be used: {error}"
+        )
     finally:
         database.close()
 

@@ -7,14 +7,23 @@ from typing import Any
 
 def describe_refusal(status: int, problem: dict[str, Any], source: str = "") -> str:
     """Describe why the API refused: its sentence, then every problem with its place and hint."""
-    title = problem.get("detail") or problem.get("title") or f"The dag engine answered {status}."
     errors = problem.get("errors") or []
-    lines = [str(title), *describe_problems(errors, source)]
+    lines = [*_describe_title(status, problem, errors), *describe_problems(errors, source)]
     if problem.get("hint"):
         lines.append(f"hint: {problem['hint']}")
     if status >= 500 and problem.get("request_id"):
         lines.append(f"request id: {problem['request_id']}")
     return "\n".join(lines)
+
+
+def _describe_title(
+    status: int, problem: dict[str, Any], errors: list[dict[str, Any]]
+) -> list[str]:
+    """Describe the whole in a sentence, unless that only repeats the first of the problems."""
+    title = str(problem.get("detail") or problem.get("title") or f"It was answered {status}.")
+    if not errors or not title.startswith(str(errors[0].get("message") or "\0")):
+        return [title]
+    return [f"There are {len(errors)} problems:"] if len(errors) > 1 else []
 
 
 def describe_problems(problems: list[dict[str, Any]], source: str = "") -> list[str]:

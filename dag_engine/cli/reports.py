@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dag_engine.cli.client import Client, api
 from dag_engine.cli.errors import RefusedError
+from dag_engine.cli.output import print_aligned
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,7 +49,7 @@ def print_reports(reports: list[tuple[str, dict[str, Any]]], console: Console) -
             values = [figure.get(name) for figure in figures]
             table.add_row(name, *_mark_best(name, values))
         console.print()
-        console.print(table)
+        print_aligned(table, console)
 
 
 def list_figures(content: dict[str, Any]) -> dict[str, Any]:

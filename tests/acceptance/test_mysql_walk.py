@@ -37,7 +37,7 @@ def test_example_runs_on_a_database_server_after_db_upgrade(
 ) -> None:
     made = dagengine("db", "upgrade", "--database-url", database_url)
     assert made.returncode == 0, made.stderr
-    data = write_credit_csv(tmp_path / "credit.csv")
+    data = write_credit_csv(tmp_path / "credit.csv", n_rows=20_000)
     with run_serve(tmp_path / "home", "--database-url", database_url) as service:
         added = dagengine("datasets", "add", str(data), "--id", "40", url=service.url)
         assert added.returncode == 0, added.stderr

@@ -38,7 +38,7 @@ def check_figures(figures: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_credit_csv(tmp_path_factory.mktemp("data") / "credit.csv")
+    return write_credit_csv(tmp_path_factory.mktemp("data") / "credit.csv", n_rows=20_000)
 
 
 @pytest.fixture(scope="module")

@@ -23,13 +23,13 @@ def list_algorithms(url: str, token: str, output: str) -> None:
     """List the algorithms that operator engines offer."""
     from dag_engine.cli.client import Client, api
 
-    items = list(Client(url, token).iterate(api("algorithms"), None))
+    items = Client(url, token).get(api("algorithms"))["items"]
     print_answer(items, output, _print_algorithms)
 
 
 def _print_algorithms(items: list[dict[str, Any]]) -> None:
     print_table(
-        ("algorithm", "title", "標題", "family", "version"),
+        ("algorithm", "title", "标题", "family", "version"),
         [
             (
                 item["name"],
@@ -72,7 +72,7 @@ def _print_algorithm(item: dict[str, Any]) -> None:
     if properties := schema.get("properties"):
         click.echo()
         print_table(
-            ("parameter", "title", "標題", "type", "default"),
+            ("parameter", "title", "标题", "type", "default"),
             [
                 (
                     name,

@@ -71,7 +71,7 @@ def _print_added(dataset: dict[str, Any]) -> None:
     name = f" ({dataset['name']})" if dataset.get("name") else ""
     click.echo(
         f"Dataset {dataset['id']}{name} is registered as version {dataset.get('version')}, "
-        f"{show_size(dataset.get('size_bytes') or dataset.get('bytes'))}."
+        f"{show_size(dataset.get('bytes'))}."
     )
 
 
@@ -96,7 +96,7 @@ def _print_datasets(items: list[dict[str, Any]]) -> None:
                 item.get("name"),
                 item.get("version"),
                 item.get("format"),
-                show_size(item.get("size_bytes") or item.get("bytes")),
+                show_size(item.get("bytes")),
                 show_moment(item.get("created_at")),
             )
             for item in items
@@ -118,10 +118,27 @@ def show(dataset_id: str, url: str, token: str, output: str) -> None:
 
 
 def _print_dataset(dataset: dict[str, Any]) -> None:
-    print_facts([(key, value) for key, value in dataset.items() if not isinstance(value, list)])
-    for key, value in dataset.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            click.echo()
-            click.echo(key)
-            columns = list(value[0])
-            print_table(columns, [[row.get(column) for column in columns] for row in value])
+    print_facts(
+        [
+            ("dataset", dataset["id"]),
+            ("name", dataset.get("name")),
+            ("uri", dataset.get("uri")),
+            ("columns", ", ".join(column["name"] for column in dataset.get("columns") or [])),
+        ]
+    )
+    click.echo()
+    print_table(
+        ("version", "file", "format", "size", "rows", "registered", "sha256"),
+        [
+            (
+                version["version"],
+                version.get("filename") or version.get("uri"),
+                version.get("format"),
+                show_size(version.get("bytes")),
+                version.get("rows"),
+                show_moment(version.get("created_at")),
+                (version.get("sha256") or "")[:12],
+            )
+            for version in dataset.get("versions") or []
+        ],
+    )

@@ -42,6 +42,7 @@ def demo(
     config = load_config(file, flags)
     if port is None and not _is_free(config.server.host, config.server.port):
         config = load_config(file, flags | collect_flags(port=0))
+    click.echo(f"Starting everything on this machine, in {config.home}")
     service = make_dag_engine(config, has_engine=True)
     run = _Demonstration(service)
     run_service(service, on_ready=run.start, stop=run.is_over)
@@ -110,6 +111,7 @@ class _Demonstration:
 
         client = Client(self._service.url)
         try:
+            click.echo("Registering the German credit data, posting the DAG")
             if not _is_registered(client):
                 upload_dataset(client, _DATA, {"id": DATASET_ID, "name": "German credit"})
             run = start_run(client, str(_DAG), {})

@@ -218,8 +218,8 @@ def why(run_id: str, operator: str, url: str, token: str, output: str) -> None:
 def _print_why(task: dict[str, Any]) -> None:
     from dag_engine.cli.watching import describe_reason, name_task
 
-    click.echo(f"{name_task(task)} is {task['state']}.")
-    reason = describe_reason(task) or _explain_state(task["state"])
+    click.echo(f"{name_task(task)}: {task['state']}")
+    reason = _explain(task) or describe_reason(task) or "no reason is recorded"
     click.echo(f"Why: {reason}")
     attempts = task.get("attempts") or []
     if attempts and attempts[-1].get("hint"):
@@ -244,15 +244,20 @@ def _print_why(task: dict[str, Any]) -> None:
         )
 
 
-def _explain_state(state: str) -> str:
+def _explain(task: dict[str, Any]) -> str:
+    """Explain in words what has no sentence of its own."""
+    if task.get("message"):
+        return ""
+    if task.get("reason") == "cached":
+        return "the result of an equal task was there already"
     return {
         "pending": "it waits for the operators above it",
-        "ready": "everything above it is done; it is about to be handed out",
-        "queued": "an operator engine has it and will start it when a slot is free",
+        "ready": "everything above it is there; it is about to be handed out",
+        "queued": "an operator engine has it and starts it when a slot is free",
         "running": "it runs just now",
-        "succeeded": "it ran and succeeded",
+        "succeeded": "it ran",
         "skipped": "it was not needed",
-    }.get(state, "no reason is recorded")
+    }.get(task["state"], "")
 
 
 @click.command()

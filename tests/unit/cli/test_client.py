@@ -49,6 +49,27 @@ def test_refusal_lists_every_problem_with_file_line_and_hint(
     )
 
 
+def test_sentence_that_repeats_the_only_problem_is_not_told_twice(
+    canned: CannedApi, dagengine: Dagengine, tmp_path: Path
+) -> None:
+    file = tmp_path / "dag.yaml"
+    file.write_text("dag: {}\n")
+    found = {"code": "cycle", "message": "a → b → a", "line": 3, "column": 1}
+    problem = {"detail": "a → b → a (line 3, column 1)", "errors": [found]}
+    canned.put("POST /api/v1/runs", problem, status=422)
+    said = dagengine("run", str(file))
+    assert said.err == f"Error: {file}:3:1: a → b → a [cycle]\n"
+
+
+def test_tables_have_no_blanks_at_the_end_of_their_lines(
+    canned: CannedApi, dagengine: Dagengine
+) -> None:
+    canned.put("GET /api/v1/algorithms", {"items": [{"name": "clip", "title_zh": "截断"}]})
+    lines = dagengine("algorithms", "list").out.splitlines()
+    assert len(lines) == 2
+    assert lines == [line.rstrip() for line in lines]
+
+
 def test_answer_that_is_no_problem_document_is_told_by_its_status(
     canned: CannedApi, dagengine: Dagengine
 ) -> None:

@@ -208,7 +208,7 @@ def test_why_tells_the_reason_of_waiting(canned: CannedApi, dagengine: Dagengine
     task |= {"message": "No operator engine bears zone=b.", "attempts": []}
     canned.put(f"GET {RUN}/tasks/m", task)
     said = dagengine("runs", "why", "r1", "m")
-    assert said.out == ("模型 [m] is ready.\nWhy: No operator engine bears zone=b. [no_engine]\n")
+    assert said.out == ("模型 [m]: ready\nWhy: No operator engine bears zone=b. [no_engine]\n")
 
 
 def test_log_is_followed_to_its_end(canned: CannedApi, dagengine: Dagengine) -> None:
