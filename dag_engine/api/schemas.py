@@ -72,6 +72,7 @@ SCHEMAS: dict[str, Any] = {
         description=_TEXT,
         version=_WHOLE,
         digest=_TEXT,
+        n_versions=_WHOLE,
         n_operators=_WHOLE,
         n_edges=_WHOLE,
         created_at=_MOMENT,
@@ -161,6 +162,7 @@ SCHEMAS: dict[str, Any] = {
         state=_TASK_STATE,
         reason=_TEXT,
         message=_TEXT,
+        hint=_TEXT,
         attempt=_WHOLE,
         engine=_MAYBE_TEXT,
         queue=_TEXT,
@@ -202,7 +204,9 @@ SCHEMAS: dict[str, Any] = {
         is_complete=_TRUTH,
     ),
     "Preview": _object(
-        "The first rows of a table.",
+        "The first rows of a table; of a report or model its `value`.",
+        type=_TEXT,
+        value={},
         columns=_list(_object("", name=_TEXT, type=_TEXT)),
         rows=_list({"type": "array"}),
         n_rows=_MAYBE_WHOLE,
@@ -243,7 +247,12 @@ SCHEMAS: dict[str, Any] = {
         is_many=_TRUTH,
     ),
     "Executor": _object(
-        "A back end that runs tasks.", name=_TEXT, data_types=_list(_TEXT), slots=_WHOLE, kind=_TEXT
+        "A back end that runs tasks, and the operator engines that have it.",
+        name=_TEXT,
+        data_types=_list(_TEXT),
+        slots=_WHOLE,
+        kind=_TEXT,
+        operator_engines=_list(_object("", id=_TEXT, is_alive=_TRUTH, slots=_WHOLE)),
     ),
     "OperatorEngine": _object(
         "An operator engine as it last registered.",
@@ -268,10 +277,16 @@ SCHEMAS: dict[str, Any] = {
         format=_TEXT,
         bytes=_WHOLE,
         sha256=_TEXT,
+        options=_FREE,
+        is_in_place=_TRUTH,
         rows=_MAYBE_WHOLE,
         columns=_list(_object("", name=_TEXT, type=_TEXT)),
+        inspection=_TEXT,
+        inspection_error=_TEXT,
         created_at=_MOMENT,
+        updated_at=_MOMENT,
         versions=_list(_see("DatasetVersion")),
+        next_cursor=_MAYBE_TEXT,
     ),
     "DatasetVersion": _object(
         "One immutable version of a dataset.",
@@ -281,7 +296,12 @@ SCHEMAS: dict[str, Any] = {
         format=_TEXT,
         bytes=_WHOLE,
         sha256=_TEXT,
+        options=_FREE,
+        is_in_place=_TRUTH,
         rows=_MAYBE_WHOLE,
+        columns=_list(_object("", name=_TEXT, type=_TEXT)),
+        inspection=_TEXT,
+        inspection_error=_TEXT,
         created_at=_MOMENT,
     ),
     "DatasetUpload": {
@@ -314,6 +334,11 @@ SCHEMAS: dict[str, Any] = {
         components=_list(
             _object("", kind=_TEXT, instance=_TEXT, status=_TEXT, heartbeat_at=_MAYBE_MOMENT)
         ),
+    ),
+    "StoreSettings": _object(
+        "Where artifacts are kept, and the mark by which the store is known.",
+        store_url=_TEXT,
+        store_marker=_TEXT,
     ),
     "Version": _object("The program's version.", name=_TEXT, version=_TEXT, api=_TEXT),
 }

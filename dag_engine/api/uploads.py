@@ -20,7 +20,8 @@ from dag_engine.api.sources import Source, safe_filename
 from executors.store import get_local_path, is_local, join_url, make_dataset_folder, open_url
 
 _CHUNK_BYTES = 1024 * 1024
-_FORM_LIMIT_BYTES = 64 * 1024
+# the parser also counts the pieces of 64 KiB that it cuts a file into
+_FORM_LIMIT_BYTES = 512 * 1024
 _PART_LIMIT = 20
 
 
