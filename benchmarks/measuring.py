@@ -9,10 +9,16 @@ from typing import Any
 
 from benchmarks.contenders import Contender, EngineContender, make_warm_up_case
 from benchmarks.graphs import Case
-from benchmarks.processes import measure_idle_share, measure_tree, sum_cpu_by_name
+from benchmarks.processes import (
+    measure_idle_share,
+    measure_tree,
+    sum_cpu_by_name,
+    wait_until_settled,
+)
 from benchmarks.service import Service
 
 _SETTLE_S = 3.0
+_SETTLE_TIMEOUT_S = 30.0
 
 
 def measure_start(service: Service, file_format: str, home_is: str) -> dict[str, float]:
@@ -31,12 +37,16 @@ def measure_start(service: Service, file_format: str, home_is: str) -> dict[str,
 
 
 def measure_idle(service: Service, seconds: float) -> dict[str, Any]:
-    """Measure the share of a core that everything uses while nothing is asked, in percent."""
-    time.sleep(min(_SETTLE_S, seconds))
+    """Measure the share of a core that everything uses while nothing is asked, in percent.
+
+    After a start workers are still replaced by preloaded ones; that is waited for.
+    """
+    is_settled = wait_until_settled(service.pid, min(_SETTLE_S, seconds), _SETTLE_TIMEOUT_S)
     percent, shares = measure_idle_share(service.pid, seconds)
     return {
         "percent": round(percent, 2),
         "seconds": seconds,
+        "is_settled": is_settled,
         "by_process": {name: round(share, 3) for name, share in shares.items()},
     }
 

@@ -47,6 +47,21 @@ def measure_idle_share(pid: int, seconds: float) -> tuple[float, dict[str, float
     return sum(shares.values()), shares
 
 
+def wait_until_settled(pid: int, quiet_s: float, timeout_s: float) -> bool:
+    """Wait until no process of a tree has come or gone for `quiet_s`; false if that never was."""
+    deadline = time.monotonic() + timeout_s
+    pids: set[int] = set()
+    quiet_since = time.monotonic()
+    while time.monotonic() < deadline:
+        found = {process.pid for process in _walk(pid)}
+        if found != pids:
+            pids, quiet_since = found, time.monotonic()
+        elif time.monotonic() - quiet_since >= quiet_s:
+            return True
+        time.sleep(0.1)
+    return False
+
+
 def sum_cpu_by_name(
     before: dict[int, ProcessUse], after: dict[int, ProcessUse]
 ) -> dict[str, float]:
@@ -77,14 +92,16 @@ def _walk(pid: int) -> Iterator[psutil.Process]:
 
 
 def _read_cpu(process: psutil.Process) -> float:
-    """Add up the threads' time on the processor: in nanoseconds where the kernel keeps them."""
-    total_ns = 0
-    for path in Path(f"/proc/{process.pid}/task").glob("*/schedstat"):
-        total_ns += int(path.read_text().split()[0])
-    if total_ns:
-        return total_ns / 1e9
+    """Tell the processor time of a process with all its threads, those that have ended too, and
+    of its children that have ended: so the sum over a tree never falls.
+    """
     times = process.cpu_times()
-    return float(times.user + times.system)
+    try:
+        # The kernel's clock of another process: its negated id, and 2 for time on the processor.
+        own_s = time.clock_gettime((~process.pid << 3) | 2)
+    except OSError:
+        own_s = times.user + times.system  # exact to a hundredth of a second only
+    return float(own_s + times.children_user + times.children_system)
 
 
 def _read_pss_mb(pid: int) -> float:

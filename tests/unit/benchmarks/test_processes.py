@@ -16,7 +16,9 @@ from benchmarks.processes import (
     measure_idle_share,
     measure_tree,
     sum_cpu_by_name,
+    wait_until_settled,
 )
+from tests.support.waiting import wait_until
 
 
 @contextmanager
@@ -41,6 +43,31 @@ def test_busy_process_has_a_larger_share_than_a_sleeping_one() -> None:
         sleeping_share, _ = measure_idle_share(sleeping, 0.4)
     assert 5 < busy_share <= 110
     assert sleeping_share < busy_share
+
+
+def test_time_of_a_thread_and_of_a_child_that_have_ended_still_counts() -> None:
+    burn = "import time; end = time.process_time() + 0.15\nwhile time.process_time() < end: pass"
+    script = (
+        "import subprocess, sys, threading, time\n"
+        f"burn = {burn!r}\n"
+        "thread = threading.Thread(target=exec, args=(burn, {}))\n"
+        "thread.start(); thread.join()\n"
+        "subprocess.run([sys.executable, '-c', burn], check=True)\n"
+        "time.sleep(60)\n"
+    )
+    with running(script) as pid:
+        wait_until(lambda: sum(use.cpu_s for use in measure_tree(pid).values()) > 0.28, 20)
+        assert wait_until_settled(pid, 0.3, 10)
+        assert sum(use.cpu_s for use in measure_tree(pid).values()) > 0.28
+
+
+def test_tree_that_never_rests_is_not_settled() -> None:
+    script = (
+        "import subprocess, sys\n"
+        "while True: subprocess.run([sys.executable, '-c', 'import time; time.sleep(0.2)'])\n"
+    )
+    with running(script) as pid:
+        assert not wait_until_settled(pid, 2.0, 1.0)
 
 
 def test_process_that_has_ended_has_no_tree() -> None:
