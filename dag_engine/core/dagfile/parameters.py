@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -101,15 +101,27 @@ def _report_errors(
         at = (*path, *error.instance_path)
         if isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
             name = str(kind.property)
-            title = schema.properties.get(name, {}).get("title", "")
             where = f" in {shorten(str(error.instance_path[-1]))}" if error.instance_path else ""
             message = f"The parameter '{name}' is missing{where}."
-            hint = f"Add it: {title}." if title and not where else "Add it."
+            meaning = "" if where else _describe(schema, [name])
+            hint = f"Add it. {meaning}".rstrip()
             collector.add("missing_parameter", message, at, operator=operator, hint=hint)
         else:
             name = ".".join(str(part) for part in error.instance_path) or "params"
             message = f"The parameter '{name}' {_explain(error)}."
-            collector.add("bad_parameter", message, at, operator=operator)
+            hint = _describe(schema, error.instance_path)
+            collector.add("bad_parameter", message, at, operator=operator, hint=hint)
+
+
+def _describe(schema: ParamsSchema, path: Sequence[str | int]) -> str:
+    """Say what the parameter means, in the words of its author."""
+    declared = schema.properties.get(str(path[0])) if path else None
+    if not isinstance(declared, dict):
+        return ""
+    titles = [declared[key] for key in ("title", "title_zh") if isinstance(declared.get(key), str)]
+    text = declared.get("description")
+    sentences = [f"{' / '.join(titles)}." if titles else "", text if isinstance(text, str) else ""]
+    return " ".join(sentence for sentence in sentences if sentence)[:_MAX_MESSAGE]
 
 
 def _list_errors(schema: ParamsSchema, params: dict[str, Any]) -> list[Any]:
@@ -128,7 +140,13 @@ def _list_errors(schema: ParamsSchema, params: dict[str, Any]) -> list[Any]:
             return list(_expand(error))
         return []
     errors = islice(validator.iter_errors(params), _MAX_ERRORS)
-    return [part for error in errors for part in _expand(error)]
+    found = [part for error in errors for part in _expand(error)]
+    kinds = jsonschema_rs.ValidationErrorKind
+    # A word that is not offered is said once, by the words that are, also where it is no text.
+    told = {tuple(e.instance_path) for e in found if isinstance(e.kind, kinds.Enum)}
+    return [
+        e for e in found if not isinstance(e.kind, kinds.Type) or tuple(e.instance_path) not in told
+    ]
 
 
 def _is_large(params: dict[str, Any]) -> bool:
