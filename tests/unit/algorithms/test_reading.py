@@ -164,3 +164,17 @@ def test_preview_shows_nan_and_moments_as_json_can(workshop, tmp_path):
     pq.write_table(pa.table({"x": [float("nan")], "at": [moment], "list": [[1, 2]]}), path)
     (ref,) = workshop.succeed(PREVIEW, {"data_id": "data"}, datasets=refer_to_file(path))
     assert ref.inline["items"] == [[None, "2020-01-02T03:04:05", "[1, 2]"]]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".xlsx", ".jsonl", ".tsv"])
+def test_every_format_may_be_packed_by_gzip(workshop, tmp_path, suffix):
+    plain = tmp_path / f"plain{suffix}"
+    frame = pd.DataFrame({"城市": ["北京", "上海"], "n": [1, 2]})
+    {
+        ".parquet": lambda: frame.to_parquet(plain),
+        ".xlsx": lambda: frame.to_excel(plain, index=False),
+        ".jsonl": lambda: frame.to_json(plain, orient="records", lines=True, force_ascii=False),
+        ".tsv": lambda: frame.to_csv(plain, sep="\t", index=False),
+    }[suffix]()
+    path = write(tmp_path, f"data{suffix}.gz", gzip.compress(plain.read_bytes()))
+    assert read(workshop, path) == {"城市": ["北京", "上海"], "n": [1, 2]}

@@ -46,11 +46,11 @@ def test_stratified_parts_have_the_share_of_every_class():
 
 
 def test_stratified_shares_are_rounded_by_largest_remainders():
-    # Half of 3, 3 and 4 rows: 1.5, 1.5 and 2 of 5; the first class gets the fifth row.
-    rows = pa.table({"c": ["a"] * 3 + ["b"] * 3 + ["c"] * 4})
-    first, _ = split(rows, split_type=2, ext1=0.5, ext2="c")
+    # Three tenths of 1, 4 and 5 rows: 0.3, 1.2 and 1.5; the third row goes to the last class.
+    rows = pa.table({"c": ["a"] * 1 + ["b"] * 4 + ["c"] * 5})
+    first, _ = split(rows, split_type=2, ext1=0.3, ext2="c")
     values = first["c"].to_pylist()
-    assert (values.count("a"), values.count("b"), values.count("c")) == (2, 1, 2)
+    assert (values.count("a"), values.count("b"), values.count("c")) == (0, 1, 2)
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 2])
