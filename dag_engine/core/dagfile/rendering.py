@@ -8,11 +8,10 @@ from typing import Any
 
 import msgspec
 
-from dag_engine.core.dagfile.scalars import ScalarError, resolve_plain
-
 _MAX_SIMPLE_KEY = 100
 
-# Text that every reader of YAML, old or new, takes for the same text when it is not quoted.
+# Text that every reader of YAML, old or new, takes for the same text when it is not quoted: it
+# starts like no number and, but for a few words, means nothing else.
 _SAFE_PLAIN = re.compile(
     r"(?:[A-Za-z_/]|[^\W\d_])(?:[\w ./()%+*-]*[\w/()%+*-])?", re.UNICODE
 ).fullmatch
@@ -95,14 +94,7 @@ def write_scalar(value: Any) -> str:
 
 
 def _write_text(text: str) -> str:
-    if _SAFE_PLAIN(text) and text.casefold() not in _OLD_WORDS and _is_text(text):
+    if _SAFE_PLAIN(text) and text.casefold() not in _OLD_WORDS:
         return text
     quoted = json.dumps(text, ensure_ascii=False)
     return _NOT_BARE.sub(lambda match: f"\\u{ord(match.group()):04x}", quoted)
-
-
-def _is_text(text: str) -> bool:
-    try:
-        return isinstance(resolve_plain(text), str)
-    except ScalarError:
-        return False

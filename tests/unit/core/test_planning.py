@@ -361,6 +361,17 @@ def test_the_former_result_of_an_alternative_does_as_well():
     assert set(caught.value.lacking) == {"l"}
 
 
+def test_a_fingerprint_changes_with_what_may_stand_in_above():
+    before = prints(WITH_ALTERNATIVE)
+    after = prints(
+        WITH_ALTERNATIVE.replace(
+            "g2: {algo_name: algo_local_model_gbdt, params: {",
+            "g2: {algo_name: algo_local_model_gbdt, params: {max_depth: 2, ",
+        )
+    )
+    assert changed(before, after) == {"g2", "p", "e"}
+
+
 def test_connections_that_parameters_name_are_listed():
     schema = {
         "properties": {

@@ -145,6 +145,15 @@ def test_a_large_mapping_is_found_by_key():
     assert find(text, ("k321",)) == (322, 7)
 
 
+def test_a_line_break_cut_in_two_by_a_block_counts_once():
+    for shift in (-2, -1, 0, 1):
+        first = "x" * (64 * 1024 + shift)
+        index = LineIndex(first + "\r\nab\r\nc")
+        assert index.find(len(first)) == (1, len(first) + 1)
+        assert index.find(len(first) + 3) == (2, 2)
+        assert index.find(len(first) + 6) == (3, 1)
+
+
 @pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r"])
 def test_lines_are_counted_over_many_blocks(line_break):
     lines = ["x" * (n % 97) for n in range(5000)]
