@@ -182,6 +182,8 @@ def _newest_runs(
 def _load_reused(
     connection: Connection, namespace: str, sources: dict[str, str]
 ) -> dict[str, Reused]:
+    if not sources:
+        return {}
     columns = _tasks.c
     query = (
         sa.select(
