@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 import logging
+import math
 import re
 import secrets
 import threading
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, g, request
 
 from dag_engine.api.errors import ForbiddenError, UnauthorizedError
+from dag_engine.storage.errors import DatabaseUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +91,7 @@ class TokenCheck:
         self._is_required = is_required
         self._lock = threading.Lock()
         self._digests: frozenset[str] = frozenset()
-        self._loaded_at = -_TOKENS_KEPT_S
+        self._loaded_at = -math.inf
 
     def check(self, authorization: str) -> None:
         """Raise `UnauthorizedError` unless the header holds a known token, or none is needed."""
@@ -114,7 +116,13 @@ class TokenCheck:
         with self._lock:
             if now - self._loaded_at < _TOKENS_KEPT_S:
                 return self._digests
-        digests = self._load_digests()
+        try:
+            digests = self._load_digests()
+        except DatabaseUnavailableError:
+            # what was known last holds while the database is away: it lets nobody new in
+            if self._loaded_at < 0:
+                raise
+            return self._digests
         with self._lock:
             self._digests, self._loaded_at = digests, now
         return digests
