@@ -9,7 +9,7 @@ import msgspec
 from flask import request
 
 from dag_engine.api.calls import JSON, YAML
-from dag_engine.api.errors import BadRequestError, UnprocessableError
+from dag_engine.api.errors import BadRequestError, TooLargeError, UnprocessableError
 
 DAG_LIMIT_BYTES = 16 * 1024 * 1024
 JSON_LIMIT_BYTES = 1024 * 1024
@@ -22,8 +22,12 @@ _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 def read_body(limit_bytes: int) -> bytes:
     """Read the whole body; one over the limit is answered 413."""
-    request.max_content_length = limit_bytes
-    return request.get_data(cache=False)
+    # A body without a length is cut at the limit without a word, so one byte more is let in.
+    request.max_content_length = limit_bytes + 1
+    data = request.get_data(cache=False)
+    if len(data) > limit_bytes:
+        raise TooLargeError("body_too_large", "The body is larger than this call takes.")
+    return data
 
 
 def dag_media_type() -> str:
