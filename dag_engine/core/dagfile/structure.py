@@ -173,7 +173,8 @@ class _StructureReader:
             else:
                 numbers[name] = number
             seen.add(name)
-        if not listed and not details and "operator_list" in self._value.get("dag", {}):
+        dag = self._value.get("dag")
+        if not listed and not details and isinstance(dag, dict) and "operator_list" in dag:
             message = "The DAG has no operators."
             hint = "List and describe at least one."
             self._collector.add("no_operators", message, ("dag", "operator_list"), hint=hint)
