@@ -22,7 +22,7 @@ def read_revision(database: Database) -> str:
 
 def load_catalogue(database: Database) -> Catalogue:
     """Load what is offered. Of two offers of one name that which an engine brought last holds."""
-    return database.read(_load, deadline_s=10.0)
+    return database.read(_load, work_s=10.0)
 
 
 def _revision(connection: Connection) -> str:

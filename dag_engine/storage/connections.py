@@ -29,8 +29,14 @@ class Connector(Protocol):
 
     dialect: str
 
-    def connect(self, *, timeout_s: float | None = None, is_multi: bool = False) -> Any:
-        """Open a connection; `timeout_s` bounds the connecting and every answer."""
+    def connect(
+        self,
+        *,
+        timeout_s: float | None = None,
+        connect_s: float | None = None,
+        is_multi: bool = False,
+    ) -> Any:
+        """Open a connection; `timeout_s` bounds every answer, and `connect_s` the connecting."""
 
 
 class SqliteConnector:
@@ -42,7 +48,13 @@ class SqliteConnector:
         self.path = path
         self.busy_timeout_s = busy_timeout_s
 
-    def connect(self, *, timeout_s: float | None = None, is_multi: bool = False) -> Any:
+    def connect(
+        self,
+        *,
+        timeout_s: float | None = None,
+        connect_s: float | None = None,
+        is_multi: bool = False,
+    ) -> Any:
         """Open the file; it is made if it does not exist."""
         timeout_s = self.busy_timeout_s if timeout_s is None else min(timeout_s, 30.0)
         connection = sqlite3.connect(
@@ -77,11 +89,13 @@ class MysqlConnector:
         self,
         *,
         timeout_s: float | None = None,
+        connect_s: float | None = None,
         is_multi: bool = False,
         has_database: bool = True,
     ) -> Any:
         """Open a connection; `is_multi` allows several statements in one round trip."""
         limit = 3600.0 if timeout_s is None else max(timeout_s, 0.05)
+        connect_limit = limit if connect_s is None else connect_s
         config = self._config
         flags = CLIENT.FOUND_ROWS | (CLIENT.MULTI_STATEMENTS if is_multi else 0)
         connection = pymysql.connect(
@@ -95,7 +109,7 @@ class MysqlConnector:
             charset="utf8mb4",
             autocommit=None,
             client_flag=flags,
-            connect_timeout=min(config.connect_timeout_s, limit),
+            connect_timeout=min(config.connect_timeout_s, connect_limit),
             read_timeout=min(config.read_timeout_s, limit),
             write_timeout=min(config.read_timeout_s, limit),
         )

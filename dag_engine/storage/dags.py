@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from dag_engine.storage import bulk, chunks, paging, tables
-from dag_engine.storage.database import DEADLINE_S, Database
+from dag_engine.storage.database import Database
 from dag_engine.storage.errors import NameTakenError, NotFoundError, PreconditionFailedError
 from dag_engine.storage.failures import is_duplicate
 from dag_engine.storage.ids import N_RANDOM_BITS, new_dag_id
@@ -27,7 +27,7 @@ from dag_engine.storage.rows import (
     StoredDag,
 )
 
-_STORE_DEADLINE_S = 20.0
+_STORE_LIMIT_S = 20.0
 _dags, _versions, _parts = tables.dags, tables.dag_versions, tables.dag_parts
 _OPERATOR_COLUMNS = (
     "dag_id", "version", "idx", "namespace", "operator", "algorithm", "data_type", "family", "title"
@@ -46,7 +46,6 @@ def store_dag(
     *,
     dag_id: str | None = None,
     if_match: str | None = None,
-    deadline_s: float = _STORE_DEADLINE_S,
 ) -> StoredDag:
     """Store a definition: as the dag `dag_id`, else as the one of its name, else of its content.
 
@@ -63,8 +62,6 @@ def store_dag(
         The dag to change; it must exist.
     if_match : str, optional
         Value of `If-Match`: one or more ETags, or `*`.
-    deadline_s : float
-        Seconds after which the database counts as unavailable.
 
     Raises
     ------
@@ -82,7 +79,7 @@ def store_dag(
     def work(connection: Connection) -> StoredDag:
         return _store(connection, new, dag_id, if_match, fresh_id, pieces)
 
-    return database.run_txn(work, deadline_s=deadline_s)
+    return database.run_txn(work, work_s=_STORE_LIMIT_S)
 
 
 def _store(
@@ -281,11 +278,9 @@ def delete_dag(
 # --- reading --------------------------------------------------------------------------------------
 
 
-def get_dag(
-    database: Database, namespace: str, dag_id: str, *, deadline_s: float = DEADLINE_S
-) -> DagRecord:
+def get_dag(database: Database, namespace: str, dag_id: str) -> DagRecord:
     """Return a dag with its present version, or raise `NotFoundError`."""
-    return database.read(lambda c: _get(c, namespace, dag_id), deadline_s=deadline_s)
+    return database.read(lambda c: _get(c, namespace, dag_id))
 
 
 def find_dag(
@@ -387,7 +382,7 @@ def get_dag_source(database: Database, namespace: str, dag_id: str, version: int
         )
         return media_type, list(connection.scalars(query))
 
-    found = database.read(work, deadline_s=_STORE_DEADLINE_S)
+    found = database.read(work, work_s=_STORE_LIMIT_S)
     if found is None:
         raise NotFoundError("dag version", f"{dag_id} version {version}")
     return DagSource(chunks.join(found[1]), found[0])

@@ -24,10 +24,36 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-DEADLINE_S = 2.0
+DEADLINE_S = 1.8
+"""So that the api can say within 2 s that the database is away."""
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 2.0
 _SLOW_S = 1.0
+_LEAST_S = 0.05
+
+
+class _Limits:
+    """The time limits of one call, counted from its beginning."""
+
+    def __init__(self, deadline_s: float, work_s: float | None) -> None:
+        self._started = time.monotonic()
+        self._deadline_s = deadline_s
+        self._work_s = max(deadline_s, work_s or 0.0)
+        self.is_long = self._work_s > deadline_s
+
+    def left_s(self) -> float:
+        """Tell how long a database that is away is still waited for."""
+        return max(self._started + self._deadline_s - time.monotonic(), _LEAST_S)
+
+    def work_left_s(self) -> float:
+        """Tell how long a database that answers may still take."""
+        return max(self._started + self._work_s - time.monotonic(), _LEAST_S)
+
+    def warn_if_slow(self) -> None:
+        """Log a transaction that held others up."""
+        took_s = time.monotonic() - self._started
+        if took_s > _SLOW_S:
+            log.warning("transaction_slow took_s=%.3f", took_s)
 
 
 class Database:
@@ -73,87 +99,104 @@ class Database:
         """The SQLite file, if it is one."""
         return self.connector.path if isinstance(self.connector, SqliteConnector) else None
 
-    def run_txn(self, work: Callable[[Connection], T], *, deadline_s: float = DEADLINE_S) -> T:
+    def run_txn(
+        self,
+        work: Callable[[Connection], T],
+        *,
+        deadline_s: float = DEADLINE_S,
+        work_s: float | None = None,
+    ) -> T:
         """Run `work` in a write transaction and return its result once that is committed.
 
+        Parameters
+        ----------
+        work : callable
+            Gets the connection. It is called again after a lost lock or connection; a commit that
+            broke off may have gone through, so it must make that harmless.
+        deadline_s : float
+            Seconds within which a database that is away must have come back.
+        work_s : float, optional
+            Seconds that long work may take once the database has answered.
+
         Raises
         ------
         DatabaseUnavailableError
-            If the database could not be used before the deadline. A commit that broke off may
-            have gone through: the function must make it harmless to be called again.
+            If the database could not be used in time.
         """
-        return self._repeat(self._write_once, work, deadline_s)
+        return self._repeat(self._write_once, work, _Limits(deadline_s, work_s))
 
-    def read(self, work: Callable[[Connection], T], *, deadline_s: float = DEADLINE_S) -> T:
+    def read(
+        self,
+        work: Callable[[Connection], T],
+        *,
+        deadline_s: float = DEADLINE_S,
+        work_s: float | None = None,
+    ) -> T:
         """Run `work`, which only reads; every statement sees the newest committed state.
 
-        Raises
-        ------
-        DatabaseUnavailableError
-            If the database could not be used before the deadline.
+        Parameters and errors are those of `run_txn`.
         """
-        return self._repeat(self._read_once, work, deadline_s)
+        return self._repeat(self._read_once, work, _Limits(deadline_s, work_s))
 
     def _repeat(
         self,
-        once: Callable[[Callable[[Connection], T], float], T],
+        once: Callable[[Callable[[Connection], T], _Limits], T],
         work: Callable[[Connection], T],
-        deadline_s: float,
+        limits: _Limits,
     ) -> T:
         self.check_process()
-        started = time.monotonic()
-        deadline = started + deadline_s
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                result = once(work, deadline)
+                result = once(work, limits)
             except Exception as error:
                 if not failures.is_retryable(error):
                     raise
-                pause_s = self._pause_before_retry(error, pause_s, deadline)
+                pause_s = self._pause_before_retry(error, pause_s, limits)
             else:
-                self._warn_if_slow(started)
+                limits.warn_if_slow()
                 return result
 
-    def _pause_before_retry(self, error: Exception, pause_s: float, deadline: float) -> float:
+    def _pause_before_retry(self, error: Exception, pause_s: float, limits: _Limits) -> float:
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        left_s = limits.left_s()
         if failures.is_contention(error):
             pause_s = min(pause_s, 0.2)
+            left_s = limits.work_left_s()
         wait_s = pause_s * random.uniform(0.5, 1.0)  # jitter, no secret
-        if time.monotonic() + wait_s >= deadline:
+        if left_s <= _LEAST_S or wait_s >= left_s:
             raise DatabaseUnavailableError(failures.describe(error)) from error
         time.sleep(wait_s)
         return pause_s
 
-    def _warn_if_slow(self, started: float) -> None:
-        took_s = time.monotonic() - started
-        if took_s > _SLOW_S:
-            log.warning("transaction_slow took_s=%.3f", took_s)
-
-    def _read_once(self, work: Callable[[Connection], T], deadline: float) -> T:
-        remaining_s = max(deadline - time.monotonic(), 0.05)
-        with self._limit.set(remaining_s), self.engine.connect() as connection:
-            self._limit_answers(connection, remaining_s)
+    def _read_once(self, work: Callable[[Connection], T], limits: _Limits) -> T:
+        with self._limit.set(limits.left_s()), self.engine.connect() as connection:
+            self._limit_answers(connection, limits.left_s())
+            if limits.is_long and self.dialect == "mysql":
+                # A server that hangs is found out by a question that is answered at once.
+                connection.exec_driver_sql("SELECT 1")
+                self._limit_answers(connection, limits.work_left_s())
             return work(connection)
 
-    def _write_once(self, work: Callable[[Connection], T], deadline: float) -> T:
+    def _write_once(self, work: Callable[[Connection], T], limits: _Limits) -> T:
         if self.write_lock is None:
-            return self._write_unlocked(work, deadline)
-        if not self.write_lock.acquire(deadline - time.monotonic()):
+            return self._write_unlocked(work, limits)
+        if not self.write_lock.acquire(limits.work_left_s()):
             raise DatabaseUnavailableError("another process holds the write lock")
         try:
-            return self._write_unlocked(work, deadline)
+            return self._write_unlocked(work, limits)
         finally:
             self.write_lock.release()
 
-    def _write_unlocked(self, work: Callable[[Connection], T], deadline: float) -> T:
-        remaining_s = max(deadline - time.monotonic(), 0.05)
-        with self._limit.set(remaining_s), self.engine.connect() as connection:
-            self._limit_answers(connection, remaining_s)
+    def _write_unlocked(self, work: Callable[[Connection], T], limits: _Limits) -> T:
+        with self._limit.set(limits.left_s()), self.engine.connect() as connection:
+            self._limit_answers(connection, limits.left_s())
             connection.exec_driver_sql(
                 "BEGIN IMMEDIATE" if self.dialect == "sqlite" else "START TRANSACTION"
             )
             try:
+                if limits.is_long:
+                    self._limit_answers(connection, limits.work_left_s())
                 result = work(connection)
                 connection.exec_driver_sql("COMMIT")
             except BaseException:

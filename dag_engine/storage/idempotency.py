@@ -69,4 +69,4 @@ def _find(connection: Connection, namespace: str, key: IdempotencyKey) -> str | 
 def prune_keys(database: Database, before: dt.datetime) -> int:
     """Forget keys that were first used before a moment; returns how many."""
     statement = _keys.delete().where(_keys.c.created_at < before)
-    return database.run_txn(lambda c: c.execute(statement).rowcount, deadline_s=30.0)
+    return database.run_txn(lambda c: c.execute(statement).rowcount, work_s=30.0)

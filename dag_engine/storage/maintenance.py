@@ -19,7 +19,7 @@ from dag_engine.storage.ids import new_run_id
 from dag_engine.storage.loading import batches
 
 _RUNS_AT_ONCE = 20
-_DELETE_DEADLINE_S = 60.0
+_DELETE_LIMIT_S = 60.0
 _CHILDREN = (
     tables.events,
     tables.artifacts,
@@ -121,7 +121,7 @@ def find_old_runs(database: Database, before: dt.datetime, *, limit: int = 1000)
         .order_by(runs.run_id)
         .limit(limit)
     )
-    return database.read(lambda c: list(c.scalars(query)), deadline_s=_DELETE_DEADLINE_S)
+    return database.read(lambda c: list(c.scalars(query)), work_s=_DELETE_LIMIT_S)
 
 
 def delete_runs(database: Database, run_ids: list[str]) -> int:
@@ -140,7 +140,7 @@ def delete_runs(database: Database, run_ids: list[str]) -> int:
             connection.execute(tables.runs.delete().where(runs.run_id.in_(chosen)))
             return len(chosen)
 
-        return database.run_txn(work, deadline_s=_DELETE_DEADLINE_S)
+        return database.run_txn(work, work_s=_DELETE_LIMIT_S)
 
     return sum(delete(ids) for ids in batches(sorted(run_ids), _RUNS_AT_ONCE))
 
@@ -149,4 +149,4 @@ def prune_stale_reports(database: Database, before: dt.datetime) -> int:
     """Forget reports that changed nothing and came before a moment; returns how many."""
     reports = tables.stale_reports
     statement = reports.delete().where(reports.c.received_at < before)
-    return database.run_txn(lambda c: c.execute(statement).rowcount, deadline_s=_DELETE_DEADLINE_S)
+    return database.run_txn(lambda c: c.execute(statement).rowcount, work_s=_DELETE_LIMIT_S)

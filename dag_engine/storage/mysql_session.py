@@ -17,7 +17,8 @@ from dag_engine.storage.sessions import FenceError, Session
 
 _BAD_NULL = 1048
 _LOCK_WAIT_TIMEOUT = 1205
-_READ_TIMEOUT_S = 10.0
+_READ_TIMEOUT_S = 15.0
+_CONNECT_TIMEOUT_S = 2.0
 
 
 class MysqlSession(Session):
@@ -41,7 +42,9 @@ class MysqlSession(Session):
         return f"dagengine.{digest[:40]}"
 
     def _open(self) -> Any:
-        raw = self._database.connector.connect(timeout_s=_READ_TIMEOUT_S, is_multi=True)
+        raw = self._database.connector.connect(
+            timeout_s=_READ_TIMEOUT_S, connect_s=_CONNECT_TIMEOUT_S, is_multi=True
+        )
         try:
             self._connection_id = raw.thread_id()
             self._mark_as_mine(raw)

@@ -112,7 +112,7 @@ def _read_settings(database: Database) -> dict[str, Any]:
         return {name: value for name, value in rows}
 
     try:
-        return database.read(read, deadline_s=10.0)
+        return database.read(read, work_s=10.0)
     except DBAPIError as error:
         assert isinstance(database.connector, MysqlConnector)
         name = database.connector.database

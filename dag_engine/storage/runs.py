@@ -33,7 +33,7 @@ from dag_engine.storage.rows import (
     RunRecord,
 )
 
-_ACCEPT_DEADLINE_S = 10.0
+_ACCEPT_LIMIT_S = 10.0
 _FIRST_STATE = "pending"
 _runs, _plans = tables.runs, tables.run_plans
 _TASK_COLUMNS = (
@@ -50,7 +50,6 @@ def accept_run(
     new: NewRun,
     *,
     idempotency_key: IdempotencyKey | None = None,
-    deadline_s: float = _ACCEPT_DEADLINE_S,
 ) -> AcceptedRun:
     """Store a run with its plan and `pending` tasks in one transaction.
 
@@ -79,7 +78,7 @@ def accept_run(
             bulk.insert_rows(connection, tables.tasks, list(_TASK_COLUMNS), tasks)
         return AcceptedRun(_get(connection, new.namespace, run_id), is_new=True)
 
-    return database.run_txn(work, deadline_s=deadline_s)
+    return database.run_txn(work, work_s=_ACCEPT_LIMIT_S)
 
 
 def _new_row(new: NewRun, run_id: str, now: dt.datetime) -> dict[str, Any]:
@@ -203,7 +202,7 @@ def load_plan(database: Database, namespace: str, run_id: str) -> Plan:
         .where(_plans.c.run_id == run_id, _plans.c.namespace == namespace)
         .order_by(_plans.c.part)
     )
-    pieces = database.read(lambda c: list(c.scalars(query)), deadline_s=_ACCEPT_DEADLINE_S)
+    pieces = database.read(lambda c: list(c.scalars(query)), work_s=_ACCEPT_LIMIT_S)
     if not pieces:
         raise NotFoundError("run", run_id)
     return msgspec.json.decode(chunks.join(pieces), type=Plan)
@@ -227,7 +226,7 @@ def count_open(database: Database) -> OpenCounts:
 def count_runs(database: Database) -> dict[str, int]:
     """Count all runs by state, from the index alone; over all namespaces."""
     query = sa.select(_runs.c.state, sa.func.count()).group_by(_runs.c.state)
-    rows = database.read(lambda c: c.execute(query).all(), deadline_s=10.0)
+    rows = database.read(lambda c: c.execute(query).all(), work_s=10.0)
     return {state: number for state, number in rows}
 
 

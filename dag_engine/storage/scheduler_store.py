@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _READ_DEADLINE_S = 5.0
-_LOAD_DEADLINE_S = 60.0
+_LOAD_LIMIT_S = 60.0
 _LONGEST_PAUSE_S = 2.0
 _FIND_NEW = (
     "SELECT run_id FROM runs WHERE ended_at IS NULL AND consumed_at IS NULL "
@@ -114,7 +114,9 @@ class SchedulerStore:
         out.
         """
         loaded = self._database.read(
-            lambda connection: loading.load_runs(connection, run_ids), deadline_s=_LOAD_DEADLINE_S
+            lambda connection: loading.load_runs(connection, run_ids),
+            deadline_s=_READ_DEADLINE_S,
+            work_s=_LOAD_LIMIT_S,
         )
         for run in loaded:
             if run.namespace != "default":

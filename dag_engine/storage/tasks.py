@@ -20,7 +20,7 @@ from executors.base import ArtifactRef
 
 _tasks, _attempts, _artifacts = tables.tasks, tables.attempts, tables.artifacts
 _FINISHED = ("succeeded", "skipped")
-_REUSE_DEADLINE_S = 10.0
+_REUSE_LIMIT_S = 10.0
 _ref_decoder = msgspec.json.Decoder(ArtifactRef)
 
 
@@ -159,7 +159,7 @@ def find_reusable(
             found.update(_load_reused(connection, namespace, sources))
         return found
 
-    return database.read(work, deadline_s=_REUSE_DEADLINE_S)
+    return database.read(work, work_s=_REUSE_LIMIT_S)
 
 
 def _newest_runs(
