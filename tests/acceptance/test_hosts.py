@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -97,12 +98,10 @@ def test_labelled_operators_land_on_the_hosts_that_bear_the_labels(
 ) -> None:
     here, b, c = hosts
     home = tmp_path / "dag_engine"
-    made = dagengine("tokens", "add", "--home", str(home), "-o", "json")
+    made = dagengine("tokens", "add", "hosts", "--home", str(home), "-o", "json")
     assert made.returncode == 0, made.stderr
-    token = _read_token(made.stdout)
-    with (
-        run_dag_engine(home, "--host", here.address, prefix=here.prefix) as service,
-    ):
+    token = json.loads(made.stdout)["token"]
+    with run_dag_engine(home, "--host", here.address, prefix=here.prefix) as service:
         service.session.headers["Authorization"] = f"Bearer {token}"
         with (
             run_operator_engine(
@@ -136,13 +135,6 @@ def test_labelled_operators_land_on_the_hosts_that_bear_the_labels(
                 "/attempts/1/log",
             ).text
             assert "presort" in log
-
-
-def _read_token(text: str) -> str:
-    import json
-
-    value = json.loads(text)
-    return str(value["token"])
 
 
 def test_another_address_is_refused_without_tokens(tmp_path: Path) -> None:
