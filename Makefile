@@ -10,7 +10,7 @@ UV ?= $(shell command -v uv)
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	command -v $$name; break; fi; done)
-INSTALL = $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install \
+INSTALL = $(if $(UV),$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip install \
 	--quiet --disable-pip-version-check --no-input)
 HOME_DIR ?= var
 PYTEST_ARGS ?=
@@ -67,6 +67,7 @@ $(VENV)/.runtime: requirements.txt pyproject.toml | $(VENV)/bin/python
 	@echo 'Installing what is needed to run (requirements.txt)'
 	@$(INSTALL) -r requirements.txt
 	@$(INSTALL) --no-deps -e .
+	@$(BIN)/python -m compileall -q dag_engine operator_engine executors algorithms
 	@touch $@
 
 $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import json
 import logging
@@ -11,7 +12,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +23,9 @@ from dag_engine.cli.errors import ServiceError, UsageError
 from dag_engine.cli.home import Home, prepare_home
 from dag_engine.cli.news import LogNews, NewsHandler, say
 from dag_engine.cli.preparation import prepare_database
-from dag_engine.cli.readiness import wait_for_ready
+from dag_engine.cli.readiness import wait_for_ready, wait_for_registered
 from dag_engine.config import Config, write_settings
+from executors.store import ensure_marker
 from operator_engine.child_process import ProcessSpec
 from operator_engine.errors import EngineError
 
@@ -41,8 +44,8 @@ class Service:
     home: Path
     specs: list[ProcessSpec]
     ready_line: str
+    wait_for_ready: Callable[[threading.Event], bool]
     url: str = ""
-    needs_engine: bool = False
     sock: socket.socket | None = None
     began: float = field(default_factory=time.monotonic)
 
@@ -51,6 +54,8 @@ def make_dag_engine(config: Config, *, has_engine: bool) -> Service:
     """Prepare home, database and address; with `has_engine` also an operator engine."""
     began = time.monotonic()
     home = prepare_home(config.home)
+    ensure_marker(config.store_url)
+    config = _let_engines_reach_the_scheduler(config)
     sock = bind_api(config.server.host, config.server.port)
     url = describe_url(sock)
     settings = config.home / "run" / "dag_engine_settings.json"
@@ -70,7 +75,19 @@ def make_dag_engine(config: Config, *, has_engine: bool) -> Service:
         specs += make_engine_specs(make_engine_settings(config, home, url))
     write_address(config.home, url)
     line = f"dagengine is ready: {url}" if has_engine else f"The dag engine is ready: {url}"
-    return Service(config.home, specs, line, url, has_engine, sock, began)
+    wait = partial(wait_for_ready, url, needs_engine=has_engine)
+    return Service(config.home, specs, line, wait, url, sock, began)
+
+
+def _let_engines_reach_the_scheduler(config: Config) -> Config:
+    """Let the scheduler listen where the api does, unless its address was chosen.
+
+    Reports could go through the api as well, but that is a longer way for every task.
+    """
+    if not config.origins.get("scheduler.host", "").startswith("default.yaml"):
+        return config
+    scheduler = dataclasses.replace(config.scheduler, host=config.server.host)
+    return dataclasses.replace(config, scheduler=scheduler)
 
 
 def make_operator_engine(config: Config) -> Service:
@@ -83,15 +100,19 @@ def make_operator_engine(config: Config) -> Service:
             "Name the one that it reaches: --advertise-url http://10.0.0.2:8090",
         )
     home = prepare_home(config.home)
-    settings = make_engine_settings(config, home, config.engine.dag_engine_url)
+    url = config.engine.dag_engine_url
+    settings = make_engine_settings(config, home, url)
     from operator_engine.deploy import resolve_store
 
-    say(f"operator engine {settings.engine_id} for {settings.dag_engine_url}")
+    say(f"operator engine {settings.engine_id} for {url}")
     try:
         specs = make_engine_specs(resolve_store(settings))
     except EngineError as error:
         raise ServiceError(str(error)) from error
-    return Service(config.home, specs, f"The operator engine {settings.engine_id} runs.")
+    address = settings.run_folder() / "operator_engine.json"
+    address.unlink(missing_ok=True)  # that of a former start
+    line = f"The operator engine {settings.engine_id} is ready: registered with {url}"
+    return Service(config.home, specs, line, partial(wait_for_registered, address))
 
 
 def make_dag_engine_specs(settings: Path, sock: socket.socket) -> list[ProcessSpec]:
@@ -177,8 +198,7 @@ def run_service(
     is_ready = threading.Event()
     is_over = threading.Event()
     specs = list(service.specs)
-    if service.url:
-        specs[0] = _wait_for(specs[0], is_ready)
+    specs[0] = replace(specs[0], is_ready=is_ready.is_set)
     launcher = NoticingLauncher(
         specs, service.home, on_ready=lambda: _tell_ready(service, on_ready)
     )
@@ -188,11 +208,8 @@ def run_service(
         threading.Thread(
             target=_stop_later, args=(stop, launcher), daemon=True, name="stop"
         ).start()
-    if service.url:
-        watch = threading.Thread(
-            target=_watch_start, args=(service, is_ready, is_over), daemon=True, name="readiness"
-        )
-        threads.append(watch)
+    watched = (service, is_ready, is_over)
+    threads.append(threading.Thread(target=_watch_start, args=watched, daemon=True, name="ready"))
     for thread in threads:
         thread.start()
     try:
@@ -222,12 +239,6 @@ def _tell_ready(service: Service, on_ready: Callable[[], None] | None) -> None:
         on_ready()
 
 
-def _wait_for(spec: ProcessSpec, is_ready: threading.Event) -> ProcessSpec:
-    from dataclasses import replace
-
-    return replace(spec, is_ready=is_ready.is_set)
-
-
 def _watch_start(service: Service, is_ready: threading.Event, is_over: threading.Event) -> None:
     slow = threading.Timer(
         _SLOW_START_S,
@@ -235,7 +246,7 @@ def _watch_start(service: Service, is_ready: threading.Event, is_over: threading
     )
     slow.daemon = True
     slow.start()
-    if wait_for_ready(service.url, is_over, needs_engine=service.needs_engine):
+    if service.wait_for_ready(is_over):
         is_ready.set()
     slow.cancel()
 
