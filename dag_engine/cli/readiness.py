@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,19 @@ def wait_for_ready(url: str, is_over: threading.Event, *, needs_engine: bool) ->
     """
     while not is_over.is_set():
         if ask(url, "/readyz")[0] == 200 and (not needs_engine or has_engine(url)):
+            return True
+        is_over.wait(_PAUSE_S)
+    return False
+
+
+def wait_for_registered(address: Path, is_over: threading.Event) -> bool:
+    """Wait until the operator engine whose main process writes `address` has registered."""
+    while not is_over.is_set():
+        try:
+            url = str(json.loads(address.read_text(encoding="utf-8"))["url"])
+        except (OSError, ValueError, KeyError):
+            url = ""
+        if url and ask(url, "/healthz")[1].get("is_registered"):
             return True
         is_over.wait(_PAUSE_S)
     return False
