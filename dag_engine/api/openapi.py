@@ -20,6 +20,20 @@ _PATH_KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+TAGS = (
+    "Definitions",
+    "Runs",
+    "Logs and outputs",
+    "Datasets",
+    "Catalogue",
+    "Health",
+    "Operator engines",
+    "Documentation",
+    "Pages",
+)
+"""The order in which the documentation shows the resources."""
+
+
 def make_openapi(calls: Iterable[Call], version: str) -> dict[str, Any]:
     """Describe the calls."""
     paths: dict[str, dict[str, Any]] = {}
@@ -34,7 +48,8 @@ def make_openapi(calls: Iterable[Call], version: str) -> dict[str, Any]:
             "description": "Checks, stores and runs DAGs of operators for machine learning.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": dict(sorted(paths.items())),
+        "tags": [{"name": tag} for tag in TAGS],
+        "paths": paths,
         "components": {
             "schemas": SCHEMAS,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},

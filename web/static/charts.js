@@ -79,7 +79,7 @@ export function curveChart(name, curve) {
 function curveChooser(operator, curves) {
   const names = Object.keys(curves).filter((name) => curves[name]?.x?.values?.length && curves[name].y?.length);
   if (!names.length) return null;
-  const holder = make("div");
+  const holder = make("div", { className: "curves" });
   const choice = make(
     "select", { ariaLabel: say("curve") },
     ...names.map((name) => make("option", { value: name, textContent: inOwnWords(curves[name]) || name })),
@@ -124,7 +124,10 @@ export function reportCard(operator, title, report) {
     "div", { className: "card" },
     make("h2", { textContent: `${say("report")} · ${title}` }),
     make("div", { className: "figures" }, ...known.map((name) => figure(name, report[name]))),
-    curveChooser(operator, report.curves ?? {}),
-    confusionTable(report.confusion_matrix),
+    make(
+      "div", { className: "side-by-side" },
+      curveChooser(operator, report.curves ?? {}),
+      confusionTable(report.confusion_matrix),
+    ),
   );
 }

@@ -67,9 +67,10 @@ function row(task) {
     make("td", { textContent: duration(task.started_at, task.ended_at) }),
     make("td", {}, ...task.outputs.map((item) => output(task, item))),
   );
-  element.addEventListener("click", () => choose(task.operator));
+  const open = () => choose(task.operator).catch((error) => showMessage(error.message));
+  element.addEventListener("click", open);
   element.addEventListener("keydown", (pressed) => {
-    if (pressed.key === "Enter") choose(task.operator);
+    if (pressed.key === "Enter") open();
   });
   return element;
 }
@@ -141,6 +142,7 @@ async function follow() {
 
 async function choose(operator) {
   chosen = operator;
+  history.replaceState(null, "", `#${encodeURIComponent(operator)}`);
   at("detail").hidden = false;
   showTasks();
   await showDetail();
@@ -241,6 +243,7 @@ at("close").addEventListener("click", () => {
   chosen = null;
   logStream?.abort();
   at("detail").hidden = true;
+  history.replaceState(null, "", location.pathname);
   showTasks();
 });
 onLanguage(() => {
@@ -258,3 +261,6 @@ setInterval(() => {
 startLanguage();
 refreshLoop();
 follow();
+if (location.hash.length > 1) {
+  choose(decodeURIComponent(location.hash.slice(1))).catch((error) => showMessage(error.message));
+}
