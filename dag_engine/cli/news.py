@@ -13,6 +13,8 @@ import click
 
 _LOOK_S = 1.0
 _IMPORTANT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b")
+_GRAVE = re.compile(r"\b(ERROR|CRITICAL)\b")
+_MOMENT = re.compile(r"^\d{4}-\d\d-\d\d [\d:,.]+ ")
 _MAX_LINE = 400
 
 
@@ -71,10 +73,14 @@ def _read_last_line(path: Path) -> str:
 
 
 class LogNews:
-    """Follows the services' logs and says their warnings and errors."""
+    """Follows the services' logs and says their warnings and errors.
 
-    def __init__(self, folder: Path, names: list[str]) -> None:
+    Until they are ready, services wait for each other and warn of it: then errors alone are news.
+    """
+
+    def __init__(self, folder: Path, names: list[str], is_ready: threading.Event) -> None:
         self._folder = folder
+        self._is_ready = is_ready
         # what stands in the logs of former starts is no news
         self._offsets = {name: self._measure(name) for name in names}
 
@@ -86,10 +92,11 @@ class LogNews:
 
     def look(self) -> None:
         """Say what was logged since the last look."""
+        wanted = _IMPORTANT if self._is_ready.is_set() else _GRAVE
         for name in self._offsets:
             for line in self._read_new(name):
-                if _IMPORTANT.search(line[:120]):
-                    say(f"{name}: {line[:_MAX_LINE]}")
+                if wanted.search(line[:120]):
+                    say(f"{name}: {_MOMENT.sub('', line)[:_MAX_LINE]}")
 
     def _read_new(self, name: str) -> list[str]:
         size, offset = self._measure(name), self._offsets[name]

@@ -202,7 +202,7 @@ def run_service(
     launcher = NoticingLauncher(
         specs, service.home, on_ready=lambda: _tell_ready(service, on_ready)
     )
-    news = LogNews(service.home / "logs" / "services", [spec.name for spec in specs])
+    news = LogNews(service.home / "logs" / "services", [spec.name for spec in specs], is_ready)
     threads = [threading.Thread(target=news.run, args=(is_over,), daemon=True, name="news")]
     if stop is not None:
         threading.Thread(

@@ -153,7 +153,9 @@ def test_news_are_warnings_and_errors_that_came_since_the_start(
 ) -> None:
     log = tmp_path / "api.log"
     log.write_text("2026 ERROR old\n", encoding="utf-8")
-    news = LogNews(tmp_path, ["api", "monitor"])
+    is_ready = threading.Event()
+    is_ready.set()
+    news = LogNews(tmp_path, ["api", "monitor"], is_ready)
     with log.open("a", encoding="utf-8") as file:
         file.write("2026 INFO x fine\n2026 WARNING x 警告\n2026 ERROR half")
     news.look()
@@ -164,6 +166,16 @@ def test_news_are_warnings_and_errors_that_came_since_the_start(
         file.write(" a line\n")
     news.look()
     assert "2026 ERROR half a line" in capsys.readouterr().err
+
+
+def test_warnings_of_services_that_wait_for_each_other_are_no_news(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    news = LogNews(tmp_path, ["api"], threading.Event())
+    text = "2026-01-01 10:00:00,5 WARNING x waiting\n2026-01-01 10:00:00,5 ERROR x broken\n"
+    (tmp_path / "api.log").write_text(text)
+    news.look()
+    assert [line[9:] for line in capsys.readouterr().err.splitlines()] == ["api: ERROR x broken"]
 
 
 def test_death_is_told_by_its_name_with_the_end_of_the_log(tmp_path: Path) -> None:
