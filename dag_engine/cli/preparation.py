@@ -45,15 +45,14 @@ def prepare(config: Config) -> Preparation:
     from dag_engine.storage import migrate, preflight, tokens
     from dag_engine.storage.database import open_database
     from dag_engine.storage.errors import StorageError
-    from executors.store import ensure_marker
 
+    if problem := _prepare_store(config):
+        return problem
     try:
         database = open_database(config)
     except StorageError as error:
         return Preparation([], problem=str(error))
     try:
-        # before the services look for it, each at its own time
-        ensure_marker(config.store_url)
         warnings = [str(finding) for finding in preflight.check_settings(database)]
         if database.path is not None:
             migrate.upgrade_database(database)
@@ -70,11 +69,24 @@ def prepare(config: Config) -> Preparation:
     except StorageError as error:
         return Preparation([], problem=str(error))
     except OSError as error:
-        return Preparation(
-            [], problem=f"The artifact store {config.store_url} cannot be used: {error}"
-        )
+        return Preparation([], problem=f"The database cannot be used: {error}")
     finally:
         database.close()
+
+
+def _prepare_store(config: Config) -> Preparation | None:
+    """Make the store's marker before the services look for it, each at its own time."""
+    from executors.store import ensure_marker
+
+    try:
+        ensure_marker(config.store_url)
+    except (OSError, ValueError, ImportError) as error:
+        return Preparation(
+            [],
+            problem=f"The artifact store {config.store_url} cannot be used: {error}.",
+            cure="Name another by store.url; one on s3 and the like needs its fsspec package.",
+        )
+    return None
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import json
 import logging
@@ -25,7 +24,6 @@ from dag_engine.cli.news import LogNews, NewsHandler, say
 from dag_engine.cli.preparation import prepare_database
 from dag_engine.cli.readiness import wait_for_ready, wait_for_registered
 from dag_engine.config import Config, write_settings
-from executors.store import ensure_marker
 from operator_engine.child_process import ProcessSpec
 from operator_engine.errors import EngineError
 
@@ -54,29 +52,37 @@ def make_dag_engine(config: Config, *, has_engine: bool) -> Service:
     """Prepare home, database and address; with `has_engine` also an operator engine."""
     began = time.monotonic()
     home = prepare_home(config.home)
-    ensure_marker(config.store_url)
     config = _let_engines_reach_the_scheduler(config)
     sock = bind_api(config.server.host, config.server.port)
     url = describe_url(sock)
+    try:
+        settings = _prepare(config)
+        specs = make_dag_engine_specs(settings, sock)
+        if has_engine:
+            specs += make_engine_specs(make_engine_settings(config, home, url))
+    except ServiceError:
+        sock.close()
+        raise
+    write_address(config.home, url)
+    line = f"dagengine is ready: {url}" if has_engine else f"The dag engine is ready: {url}"
+    wait = partial(wait_for_ready, url, needs_engine=has_engine)
+    return Service(config.home, specs, line, wait, url, sock, began)
+
+
+def _prepare(config: Config) -> Path:
+    """Write the settings of api and scheduler, make database and store ready."""
     settings = config.home / "run" / "dag_engine_settings.json"
     write_settings(config, settings)
     preparation = prepare_database(settings)
     for warning in preparation.warnings:
         say(f"warning: {warning}")
     if not is_loopback(config.server.host) and not preparation.has_tokens:
-        sock.close()
         raise ServiceError(
             f"{config.server.host} can be reached from other machines, and there are no tokens.",
             "Make one first: dagengine tokens add NAME; or serve this machine alone: "
             "--host 127.0.0.1",
         )
-    specs = make_dag_engine_specs(settings, sock)
-    if has_engine:
-        specs += make_engine_specs(make_engine_settings(config, home, url))
-    write_address(config.home, url)
-    line = f"dagengine is ready: {url}" if has_engine else f"The dag engine is ready: {url}"
-    wait = partial(wait_for_ready, url, needs_engine=has_engine)
-    return Service(config.home, specs, line, wait, url, sock, began)
+    return settings
 
 
 def _let_engines_reach_the_scheduler(config: Config) -> Config:
@@ -86,8 +92,8 @@ def _let_engines_reach_the_scheduler(config: Config) -> Config:
     """
     if not config.origins.get("scheduler.host", "").startswith("default.yaml"):
         return config
-    scheduler = dataclasses.replace(config.scheduler, host=config.server.host)
-    return dataclasses.replace(config, scheduler=scheduler)
+    scheduler = replace(config.scheduler, host=config.server.host)
+    return replace(config, scheduler=scheduler)
 
 
 def make_operator_engine(config: Config) -> Service:
