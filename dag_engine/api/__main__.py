@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from pathlib import Path
 
 from flask import Flask
@@ -13,6 +14,7 @@ from dag_engine.api.errors import BindRefusedError
 from dag_engine.api.guard import is_loopback
 from dag_engine.api.server import ApiServer, listen_url
 from dag_engine.api.services import Services, services_of
+from dag_engine.api.uploads import remove_leftovers, spare_folder
 from dag_engine.config import Config, read_settings
 from dag_engine.storage.errors import DatabaseUnavailableError
 
@@ -29,6 +31,7 @@ def main(arguments: list[str]) -> int:
     except BindRefusedError as error:
         log.error("bind_refused %s", error)  # noqa: TRY400 - the sentence says all
         return 2
+    remove_leftovers(config.store_url, spare_folder(config.home), time.time())
     app = create_app(config)
     log.info("api_listening url=%s", listen_url(config.server, bind))
     ApiServer(lambda: app, config.server, bind, lambda place: _prepare(app, place)).run()

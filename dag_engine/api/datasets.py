@@ -15,7 +15,7 @@ from dag_engine.api.calls import JSON, MULTIPART, PAGE, Answer, Body, Query, Res
 from dag_engine.api.dataset_previews import preview_dataset
 from dag_engine.api.services import NAMESPACE, Services, services
 from dag_engine.api.sources import Source, check_dataset_id, find_format, find_source
-from dag_engine.api.uploads import Upload
+from dag_engine.api.uploads import Upload, spare_folder
 from dag_engine.api.views import show_dataset, show_dataset_version
 from dag_engine.storage import datasets as stored_datasets
 from dag_engine.storage.rows import DatasetRecord, NewDatasetVersion
@@ -52,8 +52,9 @@ def add_dataset(query: Query) -> Response:
 
 def _upload(here: Services) -> DatasetRecord:
     config = here.config
-    spare = config.home / "work" / "uploads"
-    with Upload(config.store_url, spare, config.server.max_upload_bytes) as upload:
+    with Upload(
+        config.store_url, spare_folder(config.home), config.server.max_upload_bytes
+    ) as upload:
         fields = upload.fields
         name = fields.get("name", "")
         wanted = _read_id(fields.get("id"))

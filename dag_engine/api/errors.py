@@ -124,6 +124,12 @@ class UnavailableError(ApiError):
         return {"Retry-After": str(self.retry_after_s)}
 
 
+class DiskFullError(ApiError):
+    """There is no room for what was sent."""
+
+    status = 507
+
+
 class BindRefusedError(Exception):
     """The api would listen beyond this machine without a token to keep strangers out."""
 

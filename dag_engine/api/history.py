@@ -82,7 +82,7 @@ def follow_run(here: Services, run_id: str, after: int) -> Generator[bytes]:
             if pieces:
                 told_at = time.monotonic()
                 yield b"".join(pieces)
-            if is_over:
+            if is_over or here.is_stopping:
                 return
             if time.monotonic() - told_at > _QUIET_S:
                 told_at = time.monotonic()
@@ -113,5 +113,5 @@ def _wait(here: Services, watch: Watch) -> None:
     """Wait for news; without the feed for a second, and never longer than the silence allowed."""
     end = time.monotonic() + _QUIET_S
     while not watch.wait(_LOOK_AGAIN_S):
-        if not here.feed.is_live or time.monotonic() > end:
+        if not here.feed.is_live or here.is_stopping or time.monotonic() > end:
             return

@@ -92,10 +92,20 @@ class LogFollower:
     ----------
     find_place : callable
         Looks up anew where the log is and whether the attempt is over.
+    is_stopping : callable
+        Tells whether this process is to end.
+    offset : int
+        Where to begin, in bytes.
     """
 
-    def __init__(self, find_place: Callable[[], LogPlace], offset: int) -> None:
+    def __init__(
+        self,
+        find_place: Callable[[], LogPlace],
+        is_stopping: Callable[[], bool],
+        offset: int,
+    ) -> None:
         self._find_place = find_place
+        self._is_stopping = is_stopping
         self._offset = offset
 
     def events(self) -> Generator[bytes]:
@@ -110,6 +120,8 @@ class LogFollower:
                 yield event(told, number=chunk.next_offset)
             if chunk.is_complete:
                 yield event({"next_offset": self._offset}, kind="end")
+                return
+            if self._is_stopping():
                 return
             if not chunk.text:
                 if time.monotonic() - told_at > _QUIET_S:

@@ -58,7 +58,9 @@ def get_log(query: Query, run_id: str, operator: str, attempt: int) -> Response:
     if wanted == EVENT_STREAM:
         came = request.headers.get("Last-Event-ID", "")
         offset = int(came) if came.isascii() and came.isdigit() else query["offset"]
-        follower = LogFollower(lambda: _find_log(here, run_id, operator, attempt), offset)
+        follower = LogFollower(
+            lambda: _find_log(here, run_id, operator, attempt), lambda: here.is_stopping, offset
+        )
         return event_answer(follower.events(), here.slots)
     chunk = read_log(place, query["offset"], query["limit"])
     if wanted == TEXT:

@@ -81,7 +81,7 @@ def wait_for_end(here: Services, namespace: str, run_id: str, wait_s: float) -> 
             looked_at = time.monotonic()
             while True:
                 left_s = deadline - time.monotonic()
-                if run.state in FINAL_RUN_STATES or left_s <= 0:
+                if run.state in FINAL_RUN_STATES or left_s <= 0 or here.is_stopping:
                     return run
                 has_news = watch.wait(min(left_s, _LOOK_AGAIN_S))
                 if has_news and (not watch.state or watch.state in FINAL_RUN_STATES):

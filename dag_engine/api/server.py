@@ -23,6 +23,7 @@ from gunicorn.http.errors import (
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from config import gunicorn as settings
+from dag_engine.api.services import services_of
 from dag_engine.config import ServerConfig
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,11 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             except OSError as error:
                 log.debug("connection_ended detail=%s", error)
         super().enqueue_req(conn)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Stop in good order: answers that last end within a second."""
+        services_of(self.wsgi).is_stopping = True
+        super().handle_exit(sig, frame)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer what never reached the application."""

@@ -62,6 +62,7 @@ class Services:
         self.slots = StreamSlots(max(2, config.server.threads // 2))
         self.scheduler = SchedulerClient(self._find_leader, self.secret)
         self.feed = RunFeed(self.scheduler.leader, self.secret)
+        self.is_stopping = False
         self._lock = threading.RLock()
         self._database: Database | None = None
         self._catalogue: Catalogue | None = None

@@ -15,7 +15,12 @@ from flask import request
 from werkzeug.exceptions import HTTPException
 from werkzeug.formparser import FormDataParser
 
-from dag_engine.api.errors import ApiError, BadRequestError, TooLargeError, UnprocessableError
+from dag_engine.api.errors import (
+    BadRequestError,
+    DiskFullError,
+    TooLargeError,
+    UnprocessableError,
+)
 from dag_engine.api.sources import Source, safe_filename
 from executors.store import get_local_path, is_local, join_url, make_dataset_folder, open_url
 
@@ -23,12 +28,27 @@ _CHUNK_BYTES = 1024 * 1024
 # the parser also counts the pieces of 64 KiB that it cuts a file into
 _FORM_LIMIT_BYTES = 512 * 1024
 _PART_LIMIT = 20
+_LEFTOVER_S = 24 * 3600.0
 
 
-class DiskFullError(ApiError):
-    """There is no room for what was sent."""
+def spare_folder(home: Path) -> Path:
+    """Return the folder in which uploads are received where the store is elsewhere."""
+    return home / "work" / "uploads"
 
-    status = 507
+
+def incoming_folder(store_url: str, spare: Path) -> Path:
+    """Return the folder in which uploads are received."""
+    if is_local(store_url):
+        return Path(get_local_path(store_url)) / "datasets" / ".incoming"
+    return spare
+
+
+def remove_leftovers(store_url: str, spare: Path, now: float) -> None:
+    """Remove what uploads left behind whose process was killed; `now` in seconds of the epoch."""
+    folder = incoming_folder(store_url, spare)
+    for path in folder.glob("*"):
+        if path.stat().st_mtime < now - _LEFTOVER_S:
+            path.unlink(missing_ok=True)
 
 
 class _Incoming:
@@ -83,8 +103,7 @@ class Upload:
         self._store_url = store_url
         self._limit_bytes = limit_bytes
         self._incoming: list[_Incoming] = []
-        local = get_local_path(store_url) if is_local(store_url) else ""
-        self._folder = Path(local) / "datasets" / ".incoming" if local else spare
+        self._folder = incoming_folder(store_url, spare)
         self.fields: dict[str, str] = {}
         self.filename = ""
 

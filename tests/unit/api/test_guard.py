@@ -4,8 +4,10 @@ import pytest
 from flask import Flask
 
 from dag_engine.api.answers import json_answer
+from dag_engine.api.errors import UnauthorizedError
 from dag_engine.api.guard import Guard, HostList, TokenCheck, host_name, is_loopback
 from dag_engine.api.problems import install_error_handlers
+from dag_engine.storage.errors import DatabaseUnavailableError
 
 
 def make_app(
@@ -168,3 +170,28 @@ def test_revoked_token_is_forgotten_after_a_moment(monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(Exception, match="token"):
         check.check("Bearer right")
+
+
+def test_known_tokens_hold_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    digests: list[frozenset[str]] = [frozenset({hashlib.sha256(b"right").hexdigest()})]
+
+    def load() -> frozenset[str]:
+        if not digests:
+            raise DatabaseUnavailableError("gone")
+        return digests.pop()
+
+    check = TokenCheck(load, is_required=True)
+    check.check("Bearer right")
+    monkeypatch.setattr("dag_engine.api.guard.time.monotonic", lambda: 1e12)
+
+    check.check("Bearer right")
+    with pytest.raises(UnauthorizedError):
+        check.check("Bearer wrong")
+
+
+def test_tokens_that_were_never_read_let_nobody_in() -> None:
+    def load() -> frozenset[str]:
+        raise DatabaseUnavailableError("gone")
+
+    with pytest.raises(DatabaseUnavailableError):
+        TokenCheck(load, is_required=False).check("Bearer right")

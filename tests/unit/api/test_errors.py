@@ -1,0 +1,29 @@
+import pickle
+
+import pytest
+
+from dag_engine.api import errors
+
+
+def make(kind: type[Exception]) -> Exception:
+    if kind is errors.UnavailableError:
+        return kind("code", "Detail.", 7)
+    if kind is errors.BindRefusedError:
+        return kind("0.0.0.0")
+    return kind("code", "Detail.", "Hint.", [{"code": "one"}])
+
+
+KINDS = [
+    kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_error_survives_a_journey_between_processes(kind: type[Exception]) -> None:
+    error = make(kind)
+
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+
+    assert type(copy) is kind
+    assert vars(copy) == vars(error)
+    assert str(copy) == str(error)
