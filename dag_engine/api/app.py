@@ -6,7 +6,7 @@ import logging
 import time
 
 from flask import Flask, Response, g
-from werkzeug.routing import UnicodeConverter
+from werkzeug.routing import IntegerConverter, UnicodeConverter
 
 from dag_engine.api.answers import json_answer
 from dag_engine.api.calls import Answer, Call, Query, Resource
@@ -30,6 +30,12 @@ from dag_engine.config import Config
 log = logging.getLogger(__name__)
 
 documentation = Resource("documentation", "Documentation")
+
+
+class NumberConverter(IntegerConverter):
+    """A number in a path that every database can hold."""
+
+    regex = r"\d{1,9}"
 
 
 class WordConverter(UnicodeConverter):
@@ -68,7 +74,7 @@ def all_calls() -> list[Call]:
 def create_app(config: Config) -> Flask:
     """Make the application; it opens nothing before its first request."""
     app = Flask("dag_engine.api", static_folder=None)
-    app.url_map.converters["word"] = WordConverter
+    app.url_map.converters |= {"word": WordConverter, "number": NumberConverter}
     app.url_map.merge_slashes = False
     services = Services(config)
     install_services(app, services)

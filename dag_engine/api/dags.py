@@ -129,7 +129,7 @@ def list_dag_versions(query: Query, dag_id: str) -> Response:
 
 @dags.call(
     "GET",
-    "/dags/<word:dag_id>/versions/<int:version>",
+    "/dags/<word:dag_id>/versions/<number:version>",
     {200: Answer("The version.", "DagVersion", DAG_ANSWER.types)},
 )
 def get_dag_version(query: Query, dag_id: str, version: int) -> Response:

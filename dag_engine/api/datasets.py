@@ -140,7 +140,7 @@ def get_dataset(query: Query, dataset_id: str) -> Response:
     {200: Answer("The beginning of the dataset.", "Preview")},
     query=(
         calls.integer("limit", "Rows at most.", default=50, most=50),
-        calls.integer("version", "Which version; absent: the latest.", least=1),
+        calls.integer("version", "Which version; absent: the latest.", least=1, most=10**9),
         calls.number("wait_s", "How long to wait for it to be made.", default=20, most=60),
     ),
 )

@@ -13,7 +13,7 @@ from dag_engine.api.schemas import SCHEMAS
 
 _PATH_PART = re.compile(r"<(?:(?P<kind>\w+):)?(?P<name>\w+)>")
 _PATH_KINDS: dict[str, dict[str, Any]] = {
-    "int": {"type": "integer", "minimum": 0},
+    "number": {"type": "integer", "minimum": 0, "maximum": 999999999},
     "word": {"type": "string"},
     "path": {"type": "string"},
     "": {"type": "string"},

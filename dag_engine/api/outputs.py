@@ -38,7 +38,7 @@ _OVER = frozenset({"succeeded", "failed", "cancelled", "lost"})
 
 @outputs.call(
     "GET",
-    _PATH + "/attempts/<int:attempt>/log",
+    _PATH + "/attempts/<number:attempt>/log",
     {200: Answer("The log, or a piece of it.", "LogChunk", (JSON, TEXT, EVENT_STREAM))},
     query=(
         calls.integer("offset", "First byte.", default=0),
@@ -95,7 +95,7 @@ def _find_log(here: Services, run_id: str, operator: str, attempt: int) -> LogPl
     )
 
 
-@outputs.call("GET", _PATH + "/outputs/<int:port>", {200: Answer("What it holds.", "Output")})
+@outputs.call("GET", _PATH + "/outputs/<number:port>", {200: Answer("What it holds.", "Output")})
 def get_output(query: Query, run_id: str, operator: str, port: int) -> Response:
     """Tell what an output port holds."""
     return json_answer(show_artifact(port, _find_artifact(run_id, operator, port)))
@@ -103,7 +103,7 @@ def get_output(query: Query, run_id: str, operator: str, port: int) -> Response:
 
 @outputs.call(
     "GET",
-    _PATH + "/outputs/<int:port>/preview",
+    _PATH + "/outputs/<number:port>/preview",
     {200: Answer("The beginning.", "Preview")},
     query=(calls.integer("limit", "Rows at most.", default=50, most=1000),),
 )
@@ -130,7 +130,7 @@ def preview_output(query: Query, run_id: str, operator: str, port: int) -> Respo
 
 @outputs.call(
     "GET",
-    _PATH + "/outputs/<int:port>/content",
+    _PATH + "/outputs/<number:port>/content",
     {200: Answer("The content.", types=(JSON, OCTETS))},
 )
 def get_content(query: Query, run_id: str, operator: str, port: int) -> Response:

@@ -37,7 +37,7 @@ class StartOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     base_run: str | None = None
     dry_run: bool = False
     priority: Annotated[int, msgspec.Meta(ge=-100, le=100)] = 0
-    version: int | None = None
+    version: Annotated[int, msgspec.Meta(ge=1, le=999_999_999)] | None = None
 
     def asked(self) -> dict[str, Any]:
         """Return what is kept with the run for people."""

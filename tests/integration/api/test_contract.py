@@ -160,3 +160,13 @@ def test_other_methods_are_refused(rig: ApiRig, verb: str) -> None:
     reply = rig.client.open("/api/v1/algorithms", method=verb)
 
     assert (reply.status_code, reply.get_json()["code"]) == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["dags/d1/versions", "runs/r1/tasks/a/outputs", "runs/r1/tasks/a/attempts"],
+)
+@pytest.mark.parametrize("number", ["9" * 20, "-1", "1.0", "x", "%00"])
+def test_number_in_a_path_that_is_none_is_not_found(rig: ApiRig, path: str, number: str) -> None:
+    for rest in ("", "/log", "/content", "/preview"):
+        assert rig.client.get(f"/api/v1/{path}/{number}{rest}").status_code == 404
