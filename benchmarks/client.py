@@ -23,10 +23,26 @@ class BenchmarkError(Exception):
 
 @dataclass(slots=True)
 class Connection:
-    """One connection with the answer that is coming in on it."""
+    """One connection with the answer that is coming in on it, and what was asked last."""
 
     sock: socket.socket
     received: bytearray = field(default_factory=bytearray)
+    asked: str = ""
+
+    def send(self, request: bytes) -> None:
+        """Send a whole request."""
+        self.asked = request.partition(b" HTTP/1.1\r\n")[0].decode()
+        self.sock.sendall(request)
+
+    def receive_some(self) -> None:
+        """Read what has come; raises `BenchmarkError` where the server closed the connection."""
+        data = self.sock.recv(1 << 16)
+        if not data:
+            came = bytes(self.received[:200])
+            raise BenchmarkError(
+                f"the server closed the connection on {self.asked!r}; of the answer came {came!r}"
+            )
+        self.received += data
 
     def take_reply(self) -> tuple[int, bytes] | None:
         """Take status and body, once the whole answer is there."""
@@ -70,7 +86,7 @@ class ApiClient:
                 selector.register(connection.sock, selectors.EVENT_READ, connection)
             began = time.perf_counter()
             for connection, post in zip(self._connections, posts, strict=False):
-                connection.sock.sendall(post)
+                connection.send(post)
             while len(runs) < len(posts):
                 events = selector.select(began + timeout_s - time.perf_counter())
                 if not events:
@@ -98,10 +114,7 @@ class ApiClient:
 
     def _go_on(self, connection: Connection) -> dict[str, Any] | None:
         """Read what came; return the run if it has ended, else wait for it on the server."""
-        data = connection.sock.recv(1 << 16)
-        if not data:
-            raise BenchmarkError("the server closed the connection")
-        connection.received += data
+        connection.receive_some()
         reply = connection.take_reply()
         if reply is None:
             return None
@@ -112,7 +125,7 @@ class ApiClient:
         if run["state"] in _FINAL_STATES:
             return run
         path = f"/api/v1/runs/{run['id']}?wait_s={_WAIT_S}"
-        connection.sock.sendall(self._encode("GET", path))
+        connection.send(self._encode("GET", path))
         return None
 
     def _encode(
@@ -150,10 +163,7 @@ class ApiClient:
             return False
 
     def _exchange(self, connection: Connection, request: bytes) -> tuple[int, bytes]:
-        connection.sock.sendall(request)
+        connection.send(request)
         while (reply := connection.take_reply()) is None:
-            data = connection.sock.recv(1 << 16)
-            if not data:
-                raise BenchmarkError("the server closed the connection")
-            connection.received += data
+            connection.receive_some()
         return reply
