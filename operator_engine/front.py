@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 import re
 import threading
@@ -63,6 +64,8 @@ class Front:
         return self._answer_task(request, match[1], match[2] or "")
 
     def _answer_task(self, request: Request, attempt_id: str, action: str) -> Response:
+        if not self._is_from_dag_engine(request):
+            return problem(401, "unauthorized", "Only the dag engine may ask for a task here.")
         wanted = "POST" if action == ":cancel" else "GET"
         if request.method != wanted:
             return _wrong_method(wanted)
@@ -73,6 +76,11 @@ class Front:
             return self._read_log(request, attempt_id)
         described = self._desk.describe(attempt_id)
         return _not_held(attempt_id) if described is None else _json(described)
+
+    def _is_from_dag_engine(self, request: Request) -> bool:
+        """Tell whether the caller knows the incarnation: it is told to the dag engine alone."""
+        _, _, shown = request.headers.get("authorization", "").partition(" ")
+        return hmac.compare_digest(shown.encode("latin-1"), self._desk.incarnation.encode())
 
     def _dispatch(self, request: Request) -> Response:
         if request.method != "POST":

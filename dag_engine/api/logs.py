@@ -34,6 +34,7 @@ class LogPlace:
     index: int
     attempt: int
     engine_url: str
+    engine_incarnation: str
     is_over: bool
 
 
@@ -74,7 +75,9 @@ def _ask_engine(place: LogPlace, offset: int, limit: int) -> LogChunk | None:
         return None
     attempt_id = quote(f"{place.run_id}.{place.index}.{place.attempt}")
     path = f"/tasks/{attempt_id}/log?offset={offset}&limit={limit}"
-    client = HttpClient(place.engine_url, timeout_s=_ENGINE_TIMEOUT_S)
+    client = HttpClient(
+        place.engine_url, timeout_s=_ENGINE_TIMEOUT_S, token=place.engine_incarnation
+    )
     try:
         reply = client.request("GET", path)
         return msgspec.json.decode(reply.body, type=LogChunk) if reply.status == 200 else None

@@ -82,15 +82,17 @@ def _find_log(here: Services, run_id: str, operator: str, attempt: int) -> LogPl
     task = stored_tasks.get_task(here.database, NAMESPACE, run_id, operator)
     found = stored_tasks.get_attempt(here.database, NAMESPACE, run_id, task.index, attempt)
     try:
-        engine_url = stored_engines.get_engine(here.database, found.engine_id).url
+        engine = stored_engines.get_engine(here.database, found.engine_id)
+        engine_url, engine_incarnation = engine.url, engine.incarnation
     except StoredNotFoundError:
-        engine_url = ""
+        engine_url = engine_incarnation = ""
     return LogPlace(
         store_url=here.config.store_url,
         run_id=run_id,
         index=task.index,
         attempt=attempt,
         engine_url=engine_url,
+        engine_incarnation=engine_incarnation,
         is_over=found.ended_at is not None or found.state in _OVER,
     )
 

@@ -98,7 +98,8 @@ class ReportSink:
         return self._client.request("POST", "/tasks", msgspec.json.encode(dispatch))
 
     def ask(self, method: str, path: str) -> HttpReply:
-        client = HttpClient(self.registrations[-1].url)
+        registration = self.registrations[-1]
+        client = HttpClient(registration.url, token=registration.incarnation)
         try:
             return client.request(method, path)
         finally:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from executors.transport.http_client import HttpClient
 from tests.support.engine_rig import EngineRig, make_task
 from tests.support.report_sink import ReportSink
 from tests.support.waiting import wait_until
@@ -126,6 +127,10 @@ def test_stage_and_log_of_a_task_can_be_read(rig: EngineRig, sink: ReportSink) -
 
     log = decode(sink.ask("GET", f"/tasks/{task.attempt_id}/log?offset=4&limit=10").body)
     assert log["text"] == "of rrun.0."
+    stranger = HttpClient(sink.registrations[-1].url)
+    assert stranger.request("GET", f"/tasks/{task.attempt_id}/log").status == 401
+    assert stranger.request("POST", f"/tasks/{task.attempt_id}:cancel").status == 401
+    stranger.close()
     assert sink.ask("GET", "/tasks/rother.0.1").status == 404
     assert sink.ask("GET", "/tasks/rother.0.1/log").status == 404
     assert sink.ask("GET", f"/tasks/{task.attempt_id}/log?offset=x").status == 400
