@@ -219,7 +219,10 @@ def test_a_kill_in_the_middle_of_writing_leaves_only_whole_artifacts(tmp_path, n
     with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], cwd=root) as writer:
         try:
             wait_until(
-                lambda: any(runs.glob(f"{n_stored_before}/1.tmp-*/0.arrow")) or writer.poll(),
+                lambda: (
+                    len(list(runs.glob("*/1/0.arrow"))) >= n_stored_before
+                    and any(runs.glob("*/1.tmp-*/0.arrow"))
+                ),
                 30,
                 "the writer never began to write",
             )
