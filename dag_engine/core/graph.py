@@ -106,7 +106,7 @@ def select_range(
 
     `from` is each operator and all below, `to` each and all above, `only` just these, `children`
     all below without the operators themselves (unless one is below another), `failed` what a
-    former run did not finish (what it skipped is not wanted, so not unfinished). An alternative
+    former run did not finish (what it found needless is not unfinished). An alternative
     comes with its operator, and without it only where it was named itself.
     """
     partner = alternatives or {}

@@ -19,7 +19,7 @@ from dag_engine.storage.rows import AttemptRecord, OutputRecord, Page, TaskRecor
 from executors.base import ArtifactRef
 
 _tasks, _attempts, _artifacts = tables.tasks, tables.attempts, tables.artifacts
-_FINISHED = ("succeeded", "skipped")
+_NEEDLESS = "not_needed"
 _REUSE_LIMIT_S = 10.0
 _ref_decoder = msgspec.json.Decoder(ArtifactRef)
 
@@ -121,13 +121,17 @@ def list_artifacts(
 
 
 def list_unfinished_operators(database: Database, namespace: str, run_id: str) -> list[str]:
-    """List the operators that a run did not finish: all but succeeded and skipped ones."""
+    """List the operators that a run did not finish: all that neither succeeded nor were found to
+    be needless. What was skipped because the run stopped is still wanted.
+    """
+    is_needless = sa.and_(_tasks.c.state == "skipped", _tasks.c.reason_code == _NEEDLESS)
     query = (
         sa.select(_tasks.c.operator)
         .where(
             _tasks.c.run_id == run_id,
             _tasks.c.namespace == namespace,
-            _tasks.c.state.not_in(_FINISHED),
+            _tasks.c.state != "succeeded",
+            sa.not_(is_needless),
         )
         .order_by(_tasks.c.idx)
     )

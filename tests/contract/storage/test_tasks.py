@@ -19,10 +19,18 @@ from tests.support.stored_samples import (
 )
 
 
-def succeed(leader: SchedulerStore, run_id: str, *indexes: int, state: str = "succeeded") -> None:
+def succeed(
+    leader: SchedulerStore,
+    run_id: str,
+    *indexes: int,
+    state: str = "succeeded",
+    reason_code: str = "",
+) -> None:
     batch = Batch()
     for index in indexes:
-        batch.tasks[run_id, index] = TaskRow(run_id, index, f"算子_{index}", state, attempt=1)
+        batch.tasks[run_id, index] = TaskRow(
+            run_id, index, f"算子_{index}", state, attempt=1, reason_code=reason_code
+        )
         ref = make_ref(uri=f"file:///{run_id}/{index}")
         batch.artifacts.append(ArtifactRow(run_id, index, 0, 1, ref))
     leader.commit(batch)
@@ -109,12 +117,13 @@ def test_events_are_read_on_from_the_last_one_seen(
 
 
 def test_what_a_run_did_not_finish_is_listed(database: Database, leader: SchedulerStore) -> None:
-    run_id = accept_sample_run(database, n_tasks=4).id
+    run_id = accept_sample_run(database, n_tasks=5).id
     succeed(leader, run_id, 0)
-    succeed(leader, run_id, 1, state="skipped")
+    succeed(leader, run_id, 1, state="skipped", reason_code="not_needed")
     succeed(leader, run_id, 2, state="failed")
+    succeed(leader, run_id, 3, state="skipped", reason_code="stopped")
     found = tasks.list_unfinished_operators(database, "default", run_id)
-    assert found == ["算子_2", "算子_3"]
+    assert found == ["算子_2", "算子_3", "算子_4"]
 
 
 # --- results that may be used again ---------------------------------------------------------------
