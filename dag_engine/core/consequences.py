@@ -6,9 +6,24 @@ import datetime as dt
 
 from dag_engine.core import retries
 from dag_engine.core.changes import ArtifactRow
-from dag_engine.core.live import Decision, LiveRun, LiveTask, Timer, attempt_id_of, provider
+from dag_engine.core.live import (
+    Decision,
+    LiveRun,
+    LiveTask,
+    Timer,
+    attempt_id_of,
+    is_hopeless,
+    provider,
+)
 from dag_engine.core.moves import attempt_row, change_run, change_task
-from dag_engine.core.states import OPEN_TASK_STATES, RunEvent, RunState, TaskEvent, TaskState
+from dag_engine.core.states import (
+    NOT_NEEDED,
+    OPEN_TASK_STATES,
+    RunEvent,
+    RunState,
+    TaskEvent,
+    TaskState,
+)
 from executors.base import Outcome
 
 TIMEOUT_BACKSTOP_S = 30.0
@@ -34,38 +49,7 @@ def apply_success(run: LiveRun, task: LiveTask, outcome: Outcome, out: Decision)
     for port, ref in enumerate(task.outputs):
         out.batch.artifacts.append(ArtifactRow(run.run_id, row.index, port, row.attempt, ref))
     change_task(run, task, TaskEvent.SUCCEEDED, out, "ran")
-    if task.plan.alternative is not None:
-        _dismiss(run, run.tasks[task.plan.alternative], out)
-    released = [task]
-    while released:
-        source = released.pop()
-        released += [run.tasks[i] for i in source.rescues if run.tasks[i].state is TaskState.FAILED]
-        for index in source.downstream:
-            target = run.tasks[index]
-            target.n_waiting -= 1
-            if target.state is TaskState.PENDING and may_offer(target):
-                offer(run, target, out)
-
-
-def _dismiss(run: LiveRun, alternative: LiveTask, out: Decision) -> None:
-    """Skip an alternative that none of its operators needs any more, with all that waits for it."""
-    if any(
-        not run.tasks[i].is_final or run.tasks[i].state is TaskState.FAILED
-        for i in alternative.rescues
-    ):
-        return
-    stack = [alternative]
-    while stack:
-        task = stack.pop()
-        if task.state is not TaskState.PENDING:
-            continue
-        text = "The operator that it stands in for did not fail."
-        if task is not alternative:
-            text = f"{alternative.plan.operator} was not needed."
-        change_task(run, task, TaskEvent.SKIPPED, out, "not_needed", text)
-        stack += [run.tasks[i] for i in task.downstream]
-        if task.plan.alternative is not None:
-            stack.append(run.tasks[task.plan.alternative])
+    spread_end(run, task, out)
 
 
 def apply_failure(run: LiveRun, task: LiveTask, outcome: Outcome, out: Decision) -> None:
@@ -81,48 +65,82 @@ def apply_failure(run: LiveRun, task: LiveTask, outcome: Outcome, out: Decision)
         out.timers.append(timer)
         return
     change_task(run, task, TaskEvent.FAILED, out, ruling.reason_code, ruling.reason)
-    _after_final_failure(run, task, out)
-
-
-def _after_final_failure(run: LiveRun, task: LiveTask, out: Decision) -> None:
-    if task.plan.alternative is not None:
-        alternative = run.tasks[task.plan.alternative]
-        if alternative.state is TaskState.SUCCEEDED:
-            _release_from(run, task, out)
-            return
-        if not alternative.is_final:
-            alternative.is_called = True
-            if alternative.state is TaskState.PENDING and may_offer(alternative):
-                offer(run, alternative, out)
-            return
-    spread_death(run, task, out)
+    spread_end(run, task, out)
     if task.plan.on_failure == "stop":
         _stop(run, task, out)
 
 
-def _release_from(run: LiveRun, task: LiveTask, out: Decision) -> None:
-    for index in task.downstream:
-        target = run.tasks[index]
-        target.n_waiting -= 1
-        if target.state is TaskState.PENDING and may_offer(target):
-            offer(run, target, out)
+def spread_end(run: LiveRun, ended: LiveTask, out: Decision) -> None:
+    """Let everything follow from the end of a task, whichever end that was.
 
-
-def spread_death(run: LiveRun, dead: LiveTask, out: Decision) -> None:
-    """Mark everything that can no longer get its inputs."""
-    stack = [dead]
+    Its alternative is called or dismissed. What waits for its results, or for those of a failed
+    operator that it stands in for, is released where they are there, and given up where nobody can
+    bring them any more.
+    """
+    stack = [ended]
     while stack:
         task = stack.pop()
-        if task.plan.alternative is not None and task.state is not TaskState.FAILED:
-            _dismiss(run, run.tasks[task.plan.alternative], out)
-        rescued = [run.tasks[i] for i in task.rescues if run.tasks[i].state is TaskState.FAILED]
-        stack += rescued
-        for index in task.downstream:
-            target = run.tasks[index]
-            if target.state is TaskState.PENDING:
-                text = f"{task.plan.operator} is {task.state}, so its results are missing."
-                change_task(run, target, TaskEvent.UPSTREAM_FAILED, out, "upstream", text)
-                stack.append(target)
+        if task.plan.alternative is not None:
+            stack += _tell_alternative(run, task, run.tasks[task.plan.alternative], out)
+        sources = [task]
+        while sources:
+            source = sources.pop()
+            if not source.is_provided:
+                stack += _tell_downstream(run, source, out)
+            sources += [run.tasks[i] for i in source.rescues if _has_failed(run.tasks[i])]
+
+
+def _has_failed(task: LiveTask) -> bool:
+    return task.state is TaskState.FAILED
+
+
+def _tell_alternative(
+    run: LiveRun, task: LiveTask, alternative: LiveTask, out: Decision
+) -> list[LiveTask]:
+    """Call an alternative, or skip one that none of its operators needs any more; return what
+    ended.
+    """
+    if alternative.is_final:
+        return []
+    if _has_failed(task):
+        alternative.is_called = True
+        if alternative.state is TaskState.PENDING and may_offer(alternative):
+            offer(run, alternative, out)
+        return []
+    rescued = [run.tasks[i] for i in alternative.rescues]
+    if any(not other.is_final or _has_failed(other) for other in rescued):
+        return []
+    text = "The operator that it stands in for did not fail."
+    change_task(run, alternative, TaskEvent.SKIPPED, out, NOT_NEEDED, text)
+    return [alternative]
+
+
+def _tell_downstream(run: LiveRun, source: LiveTask, out: Decision) -> list[LiveTask]:
+    """Release or give up what waits for an operator's results, if it is known which; return what
+    ended.
+    """
+    waiting = [run.tasks[i] for i in source.downstream]
+    if provider(run, source.plan.index) is not None:
+        source.is_provided = True
+        for target in waiting:
+            target.n_waiting -= 1
+            if target.state is TaskState.PENDING and may_offer(target):
+                offer(run, target, out)
+        return []
+    if not is_hopeless(run, source):
+        return []
+    event, code = TaskEvent.UPSTREAM_FAILED, "upstream"
+    text = f"{source.plan.operator} is {source.state}, so its results are missing."
+    if source.state is TaskState.SKIPPED:
+        event, code, text = (
+            TaskEvent.SKIPPED,
+            NOT_NEEDED,
+            f"{source.plan.operator} was not needed.",
+        )
+    given_up = [target for target in waiting if target.state is TaskState.PENDING]
+    for target in given_up:
+        change_task(run, target, event, out, code, text)
+    return given_up
 
 
 def _stop(run: LiveRun, failed: LiveTask, out: Decision) -> None:

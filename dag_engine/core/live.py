@@ -17,6 +17,7 @@ class LiveTask:
 
     `n_waiting` counts the upstream tasks whose result is still missing. `rescues` are the tasks
     that this one stands in for should they fail; `is_called` says that one of them did.
+    `is_provided` says that its results are there, from itself or an alternative.
     """
 
     plan: PlannedTask
@@ -26,6 +27,7 @@ class LiveTask:
     rescues: list[int] = field(default_factory=list)
     n_waiting: int = 0
     is_called: bool = False
+    is_provided: bool = False
     outputs: list[ArtifactRef] | None = None
 
     @property
@@ -148,7 +150,9 @@ def _derive(run: LiveRun) -> None:
         if task.plan.alternative is not None:
             run.tasks[task.plan.alternative].rescues.append(task.plan.index)
     for task in run.tasks:
-        task.n_waiting = sum(provider(run, source) is None for source in task.plan.upstream)
+        task.is_provided = provider(run, task.plan.index) is not None
+    for task in run.tasks:
+        task.n_waiting = sum(not run.tasks[source].is_provided for source in task.plan.upstream)
         task.is_called = any(run.tasks[i].state is TaskState.FAILED for i in task.rescues)
         run.n_unfinished += not task.is_final
         run.n_open += task.state in (TaskState.QUEUED, TaskState.RUNNING)
@@ -166,3 +170,10 @@ def provider(run: LiveRun, index: int) -> LiveTask | None:
             return None
         task = run.tasks[task.plan.alternative]
     return task
+
+
+def is_hopeless(run: LiveRun, task: LiveTask) -> bool:
+    """Tell whether neither the task nor whatever stands in for it can succeed any more."""
+    while task.state is TaskState.FAILED and task.plan.alternative is not None:
+        task = run.tasks[task.plan.alternative]
+    return task.is_final and task.state is not TaskState.SUCCEEDED

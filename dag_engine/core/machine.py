@@ -21,7 +21,7 @@ from dag_engine.core.consequences import (
     set_patience,
     set_timeout,
     settle,
-    spread_death,
+    spread_end,
 )
 from dag_engine.core.live import Decision, LiveRun, LiveTask, Timer, attempt_id_of
 from dag_engine.core.moves import attempt_row, change_run, change_task
@@ -120,7 +120,7 @@ def cancel_task(run: LiveRun, operator: str, out: Decision) -> str:
     if task.is_final:
         return "repeated" if task.state is TaskState.CANCELLED else "impossible"
     cancel_live_task(run, task, out, "asked", "Somebody cancelled the task.")
-    spread_death(run, task, out)
+    spread_end(run, task, out)
     settle(run, out)
     return "applied"
 
@@ -200,7 +200,7 @@ def attempt_ended(run: LiveRun, index: int, outcome: Outcome, out: Decision) -> 
     elif end.state == "cancelled":
         row.state = TaskState.CANCELLED
         change_task(run, task, TaskEvent.CANCELLED, out, "stopped", "Stopped at the engine.")
-        spread_death(run, task, out)
+        spread_end(run, task, out)
     else:
         apply_failure(run, task, end, out)
     settle(run, out)

@@ -116,6 +116,8 @@ FINAL_TASK_STATES = frozenset(TaskState) - {state for state, _ in TASK_MOVES}
 FINAL_RUN_STATES = frozenset(RunState) - {state for state, _ in RUN_MOVES}
 OPEN_TASK_STATES = frozenset({TaskState.QUEUED, TaskState.RUNNING})
 """States in which an attempt is out at an operator engine."""
+NOT_NEEDED = "not_needed"
+"""Reason code of a task that was skipped because nobody needs its result."""
 
 
 def move_task(state: TaskState, event: TaskEvent) -> TaskState:
