@@ -12,7 +12,16 @@ from dag_engine.cli.errors import ServiceError
 from dag_engine.cli.flags import collect_flags
 
 if TYPE_CHECKING:
+    from dag_engine.config import Config
     from dag_engine.storage.database import Database
+
+
+def load_installation(
+    config_file: str | None, home: str | None, database_url: str | None
+) -> Config:
+    """Load the configuration as a command's options name it."""
+    flags = collect_flags(home=home, database_url=database_url)
+    return load_config(Path(config_file) if config_file else None, flags)
 
 
 @contextmanager
@@ -23,8 +32,7 @@ def open_installation(
     from dag_engine.storage.database import open_database
     from dag_engine.storage.errors import StorageError
 
-    flags = collect_flags(home=home, database_url=database_url)
-    config = load_config(Path(config_file) if config_file else None, flags)
+    config = load_installation(config_file, home, database_url)
     try:
         database = open_database(config)
         try:

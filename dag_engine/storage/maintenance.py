@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import os
 import sqlite3
+from collections.abc import Collection
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from dag_engine.storage.database import Database
 from dag_engine.storage.errors import DatabaseSettingsError
 from dag_engine.storage.ids import new_run_id
 from dag_engine.storage.loading import batches
+from dag_engine.storage.runs import load_plan
 
 _RUNS_AT_ONCE = 20
 _DELETE_LIMIT_S = 60.0
@@ -112,22 +114,40 @@ def _sync(path: Path) -> None:
 # --- deletion -------------------------------------------------------------------------------------
 
 
-def find_old_runs(database: Database, before: dt.datetime, *, limit: int = 1000) -> list[str]:
+def find_old_runs(
+    database: Database, before: dt.datetime, *, skip: Collection[str] = (), limit: int = 1000
+) -> list[str]:
     """List runs that were accepted and had ended before a moment, oldest first."""
     runs = tables.runs.c
     query = (
         sa.select(runs.run_id)
         .where(runs.run_id < new_run_id(before, 0), runs.ended_at < before)
         .order_by(runs.run_id)
-        .limit(limit)
+        .limit(limit + len(skip))
     )
-    return database.read(lambda c: list(c.scalars(query)), work_s=_DELETE_LIMIT_S)
+    found = database.read(lambda c: list(c.scalars(query)), work_s=_DELETE_LIMIT_S)
+    return [run_id for run_id in found if run_id not in skip]
+
+
+def find_providers(database: Database, kept_from: list[str]) -> set[str]:
+    """Find the runs whose results are used by runs other than those named."""
+    runs = tables.runs.c
+    query = sa.select(runs.namespace, runs.run_id).where(runs.range_mode != "all")
+    ranged = database.read(lambda c: list(c.execute(query)), work_s=_DELETE_LIMIT_S)
+    named = set(kept_from)
+    return {
+        reused.run_id
+        for namespace, run_id in ranged
+        if run_id not in named
+        for reused in load_plan(database, namespace, run_id).reused
+    }
 
 
 def delete_runs(database: Database, run_ids: list[str]) -> int:
     """Delete runs that are over, with all that belongs to them; returns how many there were.
 
-    Their artifacts in the store are the caller's business; a newer run may still use some.
+    Their artifacts and logs in the store are the caller's business: `find_providers` tells whose
+    artifacts must stay.
     """
 
     def delete(ids: list[str]) -> int:

@@ -1,0 +1,112 @@
+"""`dagengine db` on a real SQLite database."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from dag_engine.config import DatabaseConfig
+from dag_engine.core.plan import Plan, PlannedTask, Reused
+from dag_engine.storage import runs, tables
+from dag_engine.storage.database import Database
+from dag_engine.storage.migrate import upgrade_database
+from dag_engine.storage.rows import NewRun
+from tests.unit.cli.conftest import Dagengine
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def database(home: Path) -> Iterator[Database]:
+    home.mkdir()
+    database = Database(f"sqlite:///{home}/dagengine.db", DatabaseConfig())
+    upgrade_database(database)
+    yield database
+    database.close()
+
+
+def _run(database: Database, *, age_days: int, reuses: str = "") -> str:
+    """Store a run that ended so long ago; its id tells the age as well."""
+    task = PlannedTask(index=0, operator="a", algorithm="noop", entry="m:f")
+    reused = [Reused(operator="b", run_id=reuses, attempt=1, outputs=[])] if reuses else []
+    new = NewRun(
+        dag_id="d1",
+        dag_version=1,
+        plan=Plan(tasks=[task], reused=reused),
+        range_mode="from" if reuses else "all",
+    )
+    run_id = runs.accept_run(database, new).run.id
+    aged = f"r{'0' * 15}{age_days:04d}"[:20] if age_days else run_id
+    ended = dt.datetime.now(dt.UTC) - dt.timedelta(days=age_days)
+
+    def age(connection: sa.Connection) -> None:
+        for table in (tables.run_plans, tables.tasks):
+            connection.execute(table.update().where(table.c.run_id == run_id).values(run_id=aged))
+        connection.execute(
+            tables.runs.update()
+            .where(tables.runs.c.run_id == run_id)
+            .values(run_id=aged, state="succeeded", ended_at=ended)
+        )
+
+    database.run_txn(age)
+    return aged
+
+
+def _run_ids(database: Database) -> set[str]:
+    return set(database.read(lambda c: list(c.scalars(sa.select(tables.runs.c.run_id)))))
+
+
+def test_a_backup_brings_the_old_state_back(
+    dagengine: Dagengine, database: Database, home: Path, tmp_path: Path
+) -> None:
+    first = _run(database, age_days=0)
+    copy = tmp_path / "copy.db"
+    assert dagengine("db", "backup", str(copy), "--home", str(home)).code == 0
+    _run(database, age_days=0)
+    again = dagengine("db", "backup", str(copy), "--home", str(home))
+    assert (again.code, "exists already" in again.err) == (2, True)
+    assert dagengine("db", "restore", str(copy), "--home", str(home)).code == 0
+    assert _run_ids(database) == {first}
+
+
+def test_prune_deletes_old_runs_with_their_files_and_keeps_what_newer_ones_use(
+    dagengine: Dagengine, database: Database, home: Path
+) -> None:
+    old, used = _run(database, age_days=40), _run(database, age_days=41)
+    young = _run(database, age_days=0, reuses=used)
+    folders = {}
+    for run_id in (old, used, young):
+        folders[run_id] = [home / "artifacts" / kind / run_id for kind in ("runs", "logs")]
+        for folder in folders[run_id]:
+            folder.mkdir(parents=True)
+    said = dagengine("db", "prune", "--older-than", "30d", "--home", str(home))
+    assert said.code == 0, said.err
+    assert said.out.startswith("1 runs that ended before ")
+    assert "1 are kept, since newer runs use their results." in said.out
+    assert _run_ids(database) == {used, young}
+    there = {run_id: all(map(Path.exists, paths)) for run_id, paths in folders.items()}
+    assert there == {old: False, used: True, young: True}
+
+
+@pytest.mark.parametrize("age", ["", "30", "d", "3 months", "-1d", "999999d"])
+def test_an_age_that_is_none_is_refused_with_examples(dagengine: Dagengine, age: str) -> None:
+    said = dagengine("db", "prune", "--older-than", age)
+    assert said.code == 2
+    assert "12h, 30d, 8w" in said.err
+
+
+def test_a_copy_that_is_none_is_refused(
+    dagengine: Dagengine, database: Database, home: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.db"
+    broken.write_bytes(b"no database at all")
+    said = dagengine("db", "restore", str(broken), "--home", str(home))
+    assert said.code != 0
+    assert "cannot be used" in said.err
