@@ -24,7 +24,7 @@ from dag_engine.storage.errors import (
 )
 from dag_engine.storage.leadership import Leadership
 from dag_engine.storage.moments import UTC, to_text
-from dag_engine.storage.sessions import FenceError, make_session
+from dag_engine.storage.sessions import FenceError, Session, SqliteSession
 from executors.base import Registration
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class SchedulerStore:
     def __init__(self, database: Database, *, holder: str, url: str, lease_s: float) -> None:
         self._database = database
         self._lease_s = lease_s
-        self._session = make_session(database, holder)
+        self._session = _make_session(database, holder)
         self._leadership = Leadership(self._session, holder=holder, url=url, lease_s=lease_s)
         self._guard = threading.RLock()
         self._namespaces: dict[str, str] = {}
@@ -239,3 +239,13 @@ class SchedulerStore:
             log.warning("database_away detail=%s", failures.describe(error))
         time.sleep(wait_s)
         return min(pause_s * 2, 0.2 if failures.is_contention(error) else _LONGEST_PAUSE_S)
+
+
+def _make_session(database: Database, holder: str) -> Session:
+    """Make the session that fits the database; nothing is opened yet."""
+    if database.dialect == "sqlite":
+        return SqliteSession(database, holder)
+    # Imported here, so that a start on SQLite does not load it.
+    from dag_engine.storage.mysql_session import MysqlSession
+
+    return MysqlSession(database, holder)

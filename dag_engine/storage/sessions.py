@@ -145,16 +145,6 @@ class SqliteSession(Session):
         return take()
 
 
-def make_session(database: Database, holder: str) -> Session:
-    """Make the session that fits the database; nothing is opened yet."""
-    if database.dialect == "sqlite":
-        return SqliteSession(database, holder)
-    # Imported here, so that a start on SQLite does not load it.
-    from dag_engine.storage.mysql_session import MysqlSession
-
-    return MysqlSession(database, holder)
-
-
 def own_process() -> tuple[str, int, int]:
     """Tell host, pid and start of this process, as the leader row keeps them."""
     return processes.this_host(), os.getpid(), processes.started_at(os.getpid())
