@@ -75,6 +75,7 @@ class Registrar:
         self._digest = ""
         self._is_registered = False
         self._state = "starting"
+        self._catalogue_problem = ""
         self._last_beat_at: dt.datetime | None = None
         self._heartbeat_s = settings.heartbeat_s
 
@@ -91,6 +92,7 @@ class Registrar:
         return {
             "is_registered": self._is_registered,
             "registration": self._state,
+            "catalogue_problem": self._catalogue_problem,
             "algorithms": len(self._offers),
             "last_heartbeat_at": self._last_beat_at,
         }
@@ -115,10 +117,12 @@ class Registrar:
                 self._offers = self._load_catalogue()
             except Exception as error:  # noqa: BLE001 - an edge: told and tried again, not hidden
                 self._state = f"the catalogue cannot be loaded: {error}"
+                self._catalogue_problem = str(error)
                 log.error("catalogue_failed detail=%s", error)  # noqa: TRY400 - the sentence is for people
                 self._stopped.wait(pause_s)
                 pause_s = min(_REFUSED_PAUSE_S, pause_s * 2)
                 continue
+            self._catalogue_problem = ""
             self._digest = digest_catalogue(self._offers)
             seconds = time.monotonic() - started
             log.info("catalogue_loaded algorithms=%d seconds=%.2f", len(self._offers), seconds)

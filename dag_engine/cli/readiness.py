@@ -9,33 +9,53 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from dag_engine.cli.errors import ServiceError
+
 _PAUSE_S = 0.05
 _ANSWER_S = 5.0
 
 
-def wait_for_ready(url: str, is_over: threading.Event, *, needs_engine: bool) -> bool:
+def wait_for_ready(url: str, is_over: threading.Event, *, engine: Path | None) -> bool:
     """Wait until the API answers that it is ready, and an operator engine has registered.
 
     The listening socket exists already, so the first request simply waits for the api process.
+    `engine` is the file in which the operator engine that starts beside it writes its address.
+    Raises `ServiceError` where that engine cannot offer its algorithms.
     """
     while not is_over.is_set():
-        if ask(url, "/readyz")[0] == 200 and (not needs_engine or has_engine(url)):
+        if ask(url, "/readyz")[0] == 200 and (engine is None or has_engine(url)):
             return True
+        if engine is not None:
+            ask_starting_engine(engine)
         is_over.wait(_PAUSE_S)
     return False
 
 
 def wait_for_registered(address: Path, is_over: threading.Event) -> bool:
-    """Wait until the operator engine whose main process writes `address` has registered."""
+    """Wait until the operator engine whose main process writes `address` has registered.
+
+    Raises `ServiceError` where it cannot offer its algorithms.
+    """
     while not is_over.is_set():
-        try:
-            url = str(json.loads(address.read_text(encoding="utf-8"))["url"])
-        except (OSError, ValueError, KeyError):
-            url = ""
-        if url and ask(url, "/healthz")[1].get("is_registered"):
+        if ask_starting_engine(address).get("is_registered"):
             return True
         is_over.wait(_PAUSE_S)
     return False
+
+
+def ask_starting_engine(address: Path) -> dict[str, Any]:
+    """Get the health of an operator engine that starts; empty while it does not answer.
+
+    Raises `ServiceError` where it cannot offer its algorithms: it would try for ever.
+    """
+    try:
+        url = str(json.loads(address.read_text(encoding="utf-8"))["url"])
+    except (OSError, ValueError, KeyError):
+        return {}
+    health = ask(url, "/healthz")[1]
+    if problem := health.get("catalogue_problem"):
+        raise ServiceError(str(problem), "Mend or remove what is named, then start again.")
+    return health
 
 
 def has_engine(url: str) -> bool:

@@ -46,6 +46,7 @@ class Service:
     url: str = ""
     sock: socket.socket | None = None
     began: float = field(default_factory=time.monotonic)
+    failure: ServiceError | None = None
 
 
 def make_dag_engine(config: Config, *, has_engine: bool) -> Service:
@@ -58,14 +59,17 @@ def make_dag_engine(config: Config, *, has_engine: bool) -> Service:
     try:
         settings = _prepare(config)
         specs = make_dag_engine_specs(settings, sock)
+        engine = None
         if has_engine:
-            specs += make_engine_specs(make_engine_settings(config, home, url))
+            engine_settings = make_engine_settings(config, home, url)
+            specs += make_engine_specs(engine_settings)
+            engine = _forget_address(engine_settings)
     except ServiceError:
         sock.close()
         raise
     write_address(config.home, url)
     line = f"dagengine is ready: {url}" if has_engine else f"The dag engine is ready: {url}"
-    wait = partial(wait_for_ready, url, needs_engine=has_engine)
+    wait = partial(wait_for_ready, url, engine=engine)
     return Service(config.home, specs, line, wait, url, sock, began)
 
 
@@ -115,10 +119,16 @@ def make_operator_engine(config: Config) -> Service:
         specs = make_engine_specs(resolve_store(settings))
     except EngineError as error:
         raise ServiceError(str(error)) from error
-    address = settings.run_folder() / "operator_engine.json"
-    address.unlink(missing_ok=True)  # that of a former start
+    address = _forget_address(settings)
     line = f"The operator engine {settings.engine_id} is ready: registered with {url}"
     return Service(config.home, specs, line, partial(wait_for_registered, address))
+
+
+def _forget_address(settings: EngineSettings) -> Path:
+    """Remove the address of a former start; return where that of this one will be."""
+    address = settings.run_folder() / "operator_engine.json"
+    address.unlink(missing_ok=True)
+    return address
 
 
 def make_dag_engine_specs(settings: Path, sock: socket.socket) -> list[ProcessSpec]:
@@ -214,7 +224,7 @@ def run_service(
         threading.Thread(
             target=_stop_later, args=(stop, launcher), daemon=True, name="stop"
         ).start()
-    watched = (service, is_ready, is_over)
+    watched = (service, launcher, is_ready, is_over)
     threads.append(threading.Thread(target=_watch_start, args=watched, daemon=True, name="ready"))
     for thread in threads:
         thread.start()
@@ -229,6 +239,8 @@ def run_service(
         if service.sock is not None:
             service.sock.close()
         (service.home / "run" / "api.json").unlink(missing_ok=True)
+    if service.failure is not None:
+        raise service.failure
     say("stopped")
 
 
@@ -245,16 +257,23 @@ def _tell_ready(service: Service, on_ready: Callable[[], None] | None) -> None:
         on_ready()
 
 
-def _watch_start(service: Service, is_ready: threading.Event, is_over: threading.Event) -> None:
+def _watch_start(
+    service: Service, launcher: Launcher, is_ready: threading.Event, is_over: threading.Event
+) -> None:
     slow = threading.Timer(
         _SLOW_START_S,
         lambda: say(f"not ready yet; {service.home}/logs/services tells what each process does"),
     )
     slow.daemon = True
     slow.start()
-    if service.wait_for_ready(is_over):
-        is_ready.set()
-    slow.cancel()
+    try:
+        if service.wait_for_ready(is_over):
+            is_ready.set()
+    except ServiceError as error:
+        service.failure = error
+        launcher.request_stop()
+    finally:
+        slow.cancel()
 
 
 def _hear_logging() -> None:

@@ -16,7 +16,7 @@ from dag_engine.cli.errors import ServiceError, UsageError
 from dag_engine.cli.flags import collect_flags, collect_labels
 from dag_engine.cli.home import prepare_home
 from dag_engine.cli.news import LogNews, describe_death, parse_event
-from dag_engine.cli.readiness import wait_for_ready
+from dag_engine.cli.readiness import wait_for_ready, wait_for_registered
 from dag_engine.config import Config
 from tests.support.canned_api import run_canned_api
 
@@ -138,14 +138,28 @@ def test_api_address_is_written_for_tools(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "api.json").read_text())["url"] == "http://127.0.0.1:5"
 
 
-def test_ready_means_a_living_operator_engine_too() -> None:
+def test_ready_means_a_living_operator_engine_too(tmp_path: Path) -> None:
     with run_canned_api() as canned:
         canned.put("GET /readyz", {}, status=503)
         canned.answers["GET /readyz"].append((200, {}))
         engine = {"kind": "operator_engine", "status": "ok"}
         canned.put("GET /healthz", {"components": []}, {"components": [engine]})
-        assert wait_for_ready(canned.url, threading.Event(), needs_engine=True)
+        assert wait_for_ready(canned.url, threading.Event(), engine=tmp_path / "engine.json")
         assert len(canned.find("GET /healthz")) == 2
+
+
+def test_start_is_refused_where_an_engine_cannot_offer_its_algorithms(tmp_path: Path) -> None:
+    address = tmp_path / "engine.json"
+    problem = "Two algorithms are named 'ok': one in /a.py, one in /b.py."
+    with run_canned_api() as api, run_canned_api() as engine:
+        address.write_text(json.dumps({"url": engine.url}), encoding="utf-8")
+        api.put("GET /readyz", {})
+        api.put("GET /healthz", {"components": []})
+        engine.put("GET /healthz", {"is_registered": False, "catalogue_problem": problem})
+        with pytest.raises(ServiceError, match="one in /b"):
+            wait_for_ready(api.url, threading.Event(), engine=address)
+        with pytest.raises(ServiceError, match="one in /b"):
+            wait_for_registered(address, threading.Event())
 
 
 def test_news_are_warnings_and_errors_that_came_since_the_start(
