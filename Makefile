@@ -39,7 +39,7 @@ lint: setup-dev  ## Check format, style, types and the direction of imports
 
 faults: setup-dev  ## Run the long fault tests
 	@if compgen -G 'tests/faults/test_*.py' >/dev/null; then \
-		$(BIN)/python -m pytest tests/faults --timeout 1500 $(PYTEST_ARGS); \
+		DAGENGINE_TEST_LONG=1 $(BIN)/python -m pytest tests/faults --timeout 1500 $(PYTEST_ARGS); \
 	else echo 'There are no fault tests here yet (tests/faults/test_*.py).' >&2; exit 1; fi
 
 bench: setup-dev  ## Measure against a plain process pool and Dask
