@@ -15,6 +15,7 @@ import msgspec
 
 from dag_engine.api.errors import ApiError
 from dag_engine.api.guard import SECRET_HEADER
+from dag_engine.core.states import FINAL_RUN_STATES
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +38,21 @@ class _Line(msgspec.Struct):
 
 
 class Watch:
-    """One waiter for one run; `state` is the last one told, empty where that is not known."""
+    """One waiter for one run; `state` is the last one told, empty where that is not known.
 
-    def __init__(self) -> None:
+    With `is_for_end` it is not woken by what happens on the way: a run has several commits for each
+    of its tasks.
+    """
+
+    def __init__(self, *, is_for_end: bool = False) -> None:
         self._event = threading.Event()
+        self._is_for_end = is_for_end
         self.state = ""
 
     def wake(self, state: str) -> None:
         """Tell that something happened to the run."""
+        if self._is_for_end and state and state not in FINAL_RUN_STATES:
+            return
         self.state = state
         self._event.set()
 
@@ -79,9 +87,9 @@ class RunFeed:
         return heard_at is not None and time.monotonic() - heard_at < _SILENCE_S
 
     @contextmanager
-    def watch(self, run_id: str) -> Iterator[Watch]:
+    def watch(self, run_id: str, *, is_for_end: bool = False) -> Iterator[Watch]:
         """Watch a run; look at its state after entering, so that nothing falls between."""
-        watch = Watch()
+        watch = Watch(is_for_end=is_for_end)
         with self._lock:
             self._watches.setdefault(run_id, set()).add(watch)
             if self._thread is None and not self._closed.is_set():

@@ -75,7 +75,7 @@ def get_run(query: Query, run_id: str) -> Response:
 def wait_for_end(here: Services, namespace: str, run_id: str, wait_s: float) -> RunRecord:
     """Wait until a run is over or the time is; woken by the feed, else looking every second."""
     deadline = time.monotonic() + wait_s
-    with here.feed.watch(run_id) as watch:
+    with here.feed.watch(run_id, is_for_end=True) as watch:
         while True:
             run = stored_runs.get_run(here.database, namespace, run_id)
             looked_at = time.monotonic()
@@ -84,7 +84,7 @@ def wait_for_end(here: Services, namespace: str, run_id: str, wait_s: float) -> 
                 if run.state in FINAL_RUN_STATES or left_s <= 0 or here.is_stopping:
                     return run
                 has_news = watch.wait(min(left_s, _LOOK_AGAIN_S))
-                if has_news and (not watch.state or watch.state in FINAL_RUN_STATES):
+                if has_news:
                     break
                 silence_s = time.monotonic() - looked_at
                 if silence_s > _LOOK_ANYWAY_S or (not here.feed.is_live and not has_news):

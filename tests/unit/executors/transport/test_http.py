@@ -31,7 +31,9 @@ def test_requests_share_one_connection(server: HttpServer) -> None:
     assert client.request("POST", "/a%20b?q=%E4%B8%AD", "体".encode()).body.decode() == (
         "POST /a b 中 体"
     )
+    connection = client._sock
     assert client.request("GET", "/c").body == b"GET /c  "
+    assert client._sock is connection
     assert len(server._connections) == 1
     client.close()
 
