@@ -181,15 +181,16 @@ class Reign:
         self._explain(out)
         if out.batch:
             self._store.commit(out.batch)
-            self._feed.publish(out.batch)
-        for reply, value in self._answers:
-            reply.set(value)
-        self._answers.clear()
         for engine_id, attempt_id in out.kills:
             live = self.engines.find(engine_id)
             if live is not None:
                 live.kills.append(attempt_id)
+        # First what a task waits for, then the answers, then what people watch.
         self.engines.flush()
+        for reply, value in self._answers:
+            reply.set(value)
+        self._answers.clear()
+        self._feed.publish(out.batch)
         for timer in out.timers:
             delay_s = max(0.0, (timer.at - out.now).total_seconds())
             entry = (time.monotonic() + delay_s, next(self._counter), timer)
