@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -400,6 +400,12 @@ class BaseExecutor(ABC):
     attempt's id alone, and any of the three finds the task again, also after a restart.
     Constructors take ``(name: str, options: dict, settings: ExecutorSettings)``, return at once
     and may be called before the back end is up.
+    """
+
+    writes_logs_to_folder: ClassVar[bool] = False
+    """True where attempts write below `ExecutorSettings.logs`, as `<run id>/<index>.<attempt>.log`.
+    Otherwise an ended attempt's log is read by `read_log` before its release, and kept in the
+    store.
     """
 
     @abstractmethod

@@ -37,8 +37,12 @@ class Monitor:
         self._settings = settings
         self._executors: dict[str, BaseExecutor] = {}
         self._stopped = threading.Event()
-        store_url = "" if settings.are_logs_in_store() else settings.store_url
-        self._releaser = Releaser(self._executors.get, settings.logs_folder(), store_url)
+        self._releaser = Releaser(
+            self._executors.get,
+            settings.logs_folder(),
+            settings.store_url,
+            is_folder_in_store=settings.are_logs_in_store(),
+        )
         self._reporter = Reporter(
             settings.engine_id,
             settings.dag_engine_url,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
@@ -30,17 +31,25 @@ class Releaser:
     get_executor : callable
         Returns the client of an executor by name; None while it cannot be made.
     logs : str
-        Folder in which attempts write their logs.
+        Folder in which attempts may write their logs.
     store_url : str
-        The store that is to have them; empty when they are written there anyway.
+        The store that is to have them.
+    is_folder_in_store : bool
+        Whether that folder is the store's own: what is written there need not be copied.
     """
 
     def __init__(
-        self, get_executor: Callable[[str], BaseExecutor | None], logs: str, store_url: str
+        self,
+        get_executor: Callable[[str], BaseExecutor | None],
+        logs: str,
+        store_url: str,
+        *,
+        is_folder_in_store: bool,
     ) -> None:
         self._get_executor = get_executor
         self._logs = logs
         self._store_url = store_url
+        self._is_folder_in_store = is_folder_in_store
         self._queue: deque[Release] = deque()
         self._changed = threading.Condition()
         self._is_stopped = False
@@ -73,7 +82,7 @@ class Releaser:
                     return
                 batch = list(self._queue)
                 self._queue.clear()
-            kept = [item for item in batch if not self._store_url or self._keep_log(item)]
+            kept = [item for item in batch if self._is_log_in_store(item) or self._keep_log(item)]
             self._release(kept)
             left = [item for item in batch if item not in kept]
             pause_s = min(_MAX_PAUSE_S, pause_s * 2 or _FIRST_PAUSE_S) if left else 0.0
@@ -92,13 +101,22 @@ class Releaser:
             except Exception as error:  # noqa: BLE001 - a third party's code; the end is told again
                 log.warning("release_failed executor=%s detail=%s", name, error)
 
+    def _is_log_in_store(self, item: Release) -> bool:
+        if not self._is_folder_in_store:
+            return False
+        executor = self._get_executor(item.executor)
+        return executor is None or executor.writes_logs_to_folder
+
     def _keep_log(self, item: Release) -> bool:
         """Copy one log to the store; tell whether its attempt may be released."""
         run_id, index, attempt = item.attempt_id.rsplit(".", 2)
         target = make_log_url(self._store_url, run_id, int(index), int(attempt))
         source = os.path.join(self._logs, run_id, f"{index}.{attempt}.log")
         try:
-            self._copy(item, source, target)
+            if not os.path.exists(source):
+                self._copy_from_executor(item, target)
+            elif not self._is_folder_in_store:
+                _copy_file(source, target)
         except Exception as error:  # noqa: BLE001 - file systems of fsspec raise what they like
             item.n_tries += 1
             log.warning(
@@ -110,18 +128,23 @@ class Releaser:
             return item.n_tries >= _MAX_TRIES
         return True
 
-    def _copy(self, item: Release, source: str, target: str) -> None:
-        if os.path.exists(source):
-            with open(source, "rb") as file, _open_for_writing(target) as kept:
-                while chunk := file.read(_CHUNK_BYTES):
-                    kept.write(chunk)
-            return
+    def _copy_from_executor(self, item: Release, target: str) -> None:
         executor = self._get_executor(item.executor)
         if executor is None:
             return
+        texts = _read_log(executor, executor.handle_of(item.attempt_id))
+        first = next(texts, "")
+        if not first:
+            return
         with _open_for_writing(target) as kept:
-            for text in _read_log(executor, executor.handle_of(item.attempt_id)):
+            for text in itertools.chain([first], texts):
                 kept.write(text.encode())
+
+
+def _copy_file(source: str, target: str) -> None:
+    with open(source, "rb") as file, _open_for_writing(target) as kept:
+        while chunk := file.read(_CHUNK_BYTES):
+            kept.write(chunk)
 
 
 def _open_for_writing(url: str) -> IO[Any]:

@@ -49,7 +49,10 @@ def read_log(place: LogPlace, offset: int, limit: int) -> LogChunk:
     except FileNotFoundError:
         log.debug("log_not_in_store run_id=%s index=%d", place.run_id, place.index)
     chunk = _ask_engine(place, offset, limit)
-    return chunk or LogChunk(offset=offset, next_offset=offset, is_complete=place.is_over)
+    if chunk is None or (place.is_over and not chunk.text):
+        # an executor may have forgotten the attempt, and then cannot say that this was all
+        return LogChunk(offset=offset, next_offset=offset, is_complete=place.is_over)
+    return chunk
 
 
 def _read_remote(url: str, offset: int, limit: int) -> LogChunk:

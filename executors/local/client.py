@@ -54,6 +54,8 @@ class LocalExecutor(BaseExecutor):
         Those of the operator engine.
     """
 
+    writes_logs_to_folder = True
+
     def __init__(self, name: str, options: dict[str, Any], settings: ExecutorSettings) -> None:
         self._name = name
         self._options = read_options(name, options)
