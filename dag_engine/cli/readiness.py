@@ -16,17 +16,19 @@ _ANSWER_S = 5.0
 
 
 def wait_for_ready(url: str, is_over: threading.Event, *, engine: Path | None) -> bool:
-    """Wait until the API answers that it is ready, and an operator engine has registered.
+    """Wait until the API answers that it is ready, and its operator engine has registered.
 
     The listening socket exists already, so the first request simply waits for the api process.
-    `engine` is the file in which the operator engine that starts beside it writes its address.
+    `engine` is the file in which the operator engine that starts beside it writes its address: it
+    is asked itself, for after a quick restart the API still takes its former life for living.
     Raises `ServiceError` where that engine cannot offer its algorithms.
     """
     while not is_over.is_set():
-        if ask(url, "/readyz")[0] == 200 and (engine is None or has_engine(url)):
-            return True
+        is_served = ask(url, "/readyz")[0] == 200
         if engine is not None:
-            ask_starting_engine(engine)
+            is_served &= bool(ask_starting_engine(engine).get("is_registered"))
+        if is_served:
+            return True
         is_over.wait(_PAUSE_S)
     return False
 
@@ -56,15 +58,6 @@ def ask_starting_engine(address: Path) -> dict[str, Any]:
     if problem := health.get("catalogue_problem"):
         raise ServiceError(str(problem), "Mend or remove what is named, then start again.")
     return health
-
-
-def has_engine(url: str) -> bool:
-    """Tell whether a living operator engine is known."""
-    _, health = ask(url, "/healthz")
-    return any(
-        component.get("kind") == "operator_engine" and component.get("status") == "ok"
-        for component in health.get("components") or []
-    )
 
 
 def ask(url: str, path: str) -> tuple[int, dict[str, Any]]:

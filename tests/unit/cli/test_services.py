@@ -138,14 +138,18 @@ def test_api_address_is_written_for_tools(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "api.json").read_text())["url"] == "http://127.0.0.1:5"
 
 
-def test_ready_means_a_living_operator_engine_too(tmp_path: Path) -> None:
-    with run_canned_api() as canned:
-        canned.put("GET /readyz", {}, status=503)
-        canned.answers["GET /readyz"].append((200, {}))
-        engine = {"kind": "operator_engine", "status": "ok"}
-        canned.put("GET /healthz", {"components": []}, {"components": [engine]})
-        assert wait_for_ready(canned.url, threading.Event(), engine=tmp_path / "engine.json")
-        assert len(canned.find("GET /healthz")) == 2
+def test_ready_means_that_the_operator_engine_has_registered_too(tmp_path: Path) -> None:
+    address = tmp_path / "engine.json"
+    with run_canned_api() as api, run_canned_api() as engine:
+        address.write_text(json.dumps({"url": engine.url}), encoding="utf-8")
+        api.put("GET /readyz", {}, status=503)
+        api.answers["GET /readyz"].append((200, {}))
+        # what the API has of the engine is a former life of it
+        api.put("GET /healthz", {"components": [{"kind": "operator_engine", "status": "ok"}]})
+        unready, ready = {"is_registered": False}, {"is_registered": True}
+        engine.put("GET /healthz", unready, unready, unready, ready)
+        assert wait_for_ready(api.url, threading.Event(), engine=address)
+        assert len(engine.find("GET /healthz")) == 4
 
 
 def test_start_is_refused_where_an_engine_cannot_offer_its_algorithms(tmp_path: Path) -> None:
