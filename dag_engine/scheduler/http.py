@@ -17,7 +17,7 @@ from executors.base import Heartbeat, Registration, ReportBatch
 from executors.transport.http_server import Request, Response, problem
 
 ANSWER_WITHIN_S = 2.0
-"""A call that the database holds up longer is answered 503; it is applied later all the same."""
+"""A call that the database holds up longer is answered 503, and to be repeated."""
 REGISTER_WITHIN_S = 20.0
 SECRET_HEADER = "x-dagengine-secret"
 _Guard = Callable[[Request], bool]
@@ -113,20 +113,23 @@ class SchedulerServer:
 
     def _remove(self, request: Request, engine_id: str) -> Response:
         del request
-        item = EngineLeaves(engine_id)
-        self._scheduler.inbox.put(item)
-        return _json(item.reply.wait(REGISTER_WITHIN_S))
+        return self._ask(EngineLeaves(engine_id), REGISTER_WITHIN_S)
 
     def _report(self, request: Request) -> Response:
         batch = msgspec.json.decode(request.body, type=ReportBatch)
-        item = ReportsCame(batch)
-        self._scheduler.inbox.put(item)
-        return _json(item.reply.wait(ANSWER_WITHIN_S))
+        return self._ask(ReportsCame(batch), ANSWER_WITHIN_S)
 
     def _register(self, request: Request) -> Response:
-        item = EngineRegisters(msgspec.json.decode(request.body, type=Registration))
+        registration = msgspec.json.decode(request.body, type=Registration)
+        return self._ask(EngineRegisters(registration), REGISTER_WITHIN_S)
+
+    def _ask(self, item: ReportsCame | EngineRegisters | EngineLeaves, within_s: float) -> Response:
         self._scheduler.inbox.put(item)
-        return _json(item.reply.wait(REGISTER_WITHIN_S))
+        try:
+            return _json(item.reply.wait(within_s))
+        except TimeoutError:
+            self._scheduler.inbox.withdraw(item)
+            raise
 
     def _beat(self, request: Request, engine_id: str) -> Response:
         beat = msgspec.json.decode(request.body, type=Heartbeat)

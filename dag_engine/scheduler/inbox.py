@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,30 +64,49 @@ class HintCame:
     has_commands: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class DispatchRefused:
+    """An operator engine will never take this attempt, and why."""
+
+    attempt_id: str
+    detail: str
+
+
 @dataclass(slots=True)
 class StopAsked:
     """The process is to end in an orderly way."""
 
 
-Item = ReportsCame | EngineRegisters | EngineLeaves | HintCame | StopAsked
+Item = ReportsCame | EngineRegisters | EngineLeaves | HintCame | DispatchRefused | StopAsked
 
 
 class Inbox:
     """Gathers items while a commit is under way: load makes batches larger, not slower."""
 
     def __init__(self) -> None:
-        self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self._items: deque[Item] = deque()
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        return len(self._items)
 
     def put(self, item: Item) -> None:
         """Add an item; any thread may."""
-        self._items.put(item)
+        with self._changed:
+            self._items.append(item)
+            self._changed.notify()
+
+    def withdraw(self, item: Item) -> None:
+        """Take an item back that nobody waits for any more, unless the loop has it already.
+
+        It will be said again: were it kept, repetitions would gather while the database is away.
+        """
+        with self._changed:
+            self._items = deque(other for other in self._items if other is not item)
 
     def drain(self, timeout_s: float) -> list[Item]:
         """Wait up to `timeout_s` for something, then take all there is."""
-        items: list[Item] = []
-        try:
-            items.append(self._items.get(timeout=max(0.0, timeout_s)))
-            while True:
-                items.append(self._items.get_nowait())
-        except queue.Empty:
-            return items
+        with self._changed:
+            self._changed.wait_for(lambda: self._items, max(0.0, timeout_s))
+            items, self._items = self._items, deque()
+        return list(items)
