@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -23,6 +24,9 @@ STOPPED_AFTER_S = 2.0
 class LiveEngine:
     """One operator engine: its last registration, its sender, and when it was last heard
     (monotonic).
+
+    `is_adopted` says that it has not registered with this leader yet. Its next sign of life is
+    answered so that it does: then it learns what is no longer wanted, and this leader what is held.
     """
 
     registration: Registration
@@ -32,6 +36,7 @@ class LiveEngine:
     out: set[str] = field(default_factory=set)
     letters: list[DispatchItem] = field(default_factory=list)
     kills: list[str] = field(default_factory=list)
+    is_adopted: bool = False
 
 
 class Engines:
@@ -41,10 +46,17 @@ class Engines:
     away does not make engines look dead.
     """
 
-    def __init__(self, placement: Placement, epoch: int, lease_s: float) -> None:
+    def __init__(
+        self,
+        placement: Placement,
+        epoch: int,
+        lease_s: float,
+        on_refused: Callable[[str, str], None],
+    ) -> None:
         self._placement = placement
         self._epoch = epoch
         self._lease_s = lease_s
+        self._on_refused = on_refused
         self._live: dict[str, LiveEngine] = {}
         self._last_check = time.monotonic()
 
@@ -60,7 +72,7 @@ class Engines:
     def adopt(self, stored: StoredEngine) -> None:
         """Take up an engine that an earlier scheduler knew; its lease begins anew."""
         registration = msgspec.json.decode(stored.registration, type=Registration)
-        self.admit(registration)
+        self.admit(registration).is_adopted = True
         if not stored.is_alive:
             self.dismiss(registration.engine_id)
 
@@ -72,18 +84,26 @@ class Engines:
         engine.labels = dict(registration.labels)
         engine.slots = {offer.name: offer.slots for offer in registration.executors}
         engine.is_alive = True
-        if old is not None:
-            old.sender.close()
         live = LiveEngine(
             registration=registration,
             engine=engine,
-            sender=EngineSender(engine_id, registration.url, registration.incarnation, self._epoch),
+            sender=self._choose_sender(old, registration),
             last_seen=time.monotonic(),
             out=old.out if old is not None else set(),
         )
         self._live[engine_id] = live
         self._placement.engines[engine_id] = engine
         return live
+
+    def _choose_sender(self, old: LiveEngine | None, registration: Registration) -> EngineSender:
+        """Keep the sender for the same life at the same address, with all it has yet to send."""
+        url, incarnation = registration.url, registration.incarnation
+        if old is not None:
+            former = old.registration
+            if not old.sender.is_closed and (former.url, former.incarnation) == (url, incarnation):
+                return old.sender
+            old.sender.close()
+        return EngineSender(registration.engine_id, url, incarnation, self._epoch, self._on_refused)
 
     def dismiss(self, engine_id: str) -> set[str]:
         """Count an engine as away and return the attempts that were out at it."""
@@ -110,7 +130,7 @@ class Engines:
         if live is None or live.registration.incarnation != incarnation:
             return HeartbeatReply(is_known=False)
         live.last_seen = time.monotonic()
-        return HeartbeatReply(is_known=True, epoch=self._epoch)
+        return HeartbeatReply(is_known=not live.is_adopted, epoch=self._epoch)
 
     def find_expired(self) -> list[str]:
         """Return the engines whose lease has run out.

@@ -14,7 +14,6 @@ from dag_engine.scheduler.feed import Feed
 from dag_engine.scheduler.inbox import (
     EngineLeaves,
     EngineRegisters,
-    HintCame,
     Inbox,
     Item,
     ReportsCame,
@@ -28,7 +27,7 @@ from dag_engine.storage.errors import (
     LeadershipLostError,
 )
 from dag_engine.storage.scheduler_store import SchedulerStore
-from executors.base import ReportReply, Verdict
+from executors.base import Outcome, Report, ReportBatch, ReportReply, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ class Scheduler:
             return None
 
     def _lead(self, epoch: int) -> None:
-        reign = Reign(self.store, epoch, self.surroundings, self.feed)
+        reign = Reign(self.store, epoch, self.surroundings, self.feed, self.inbox.put)
         held: list[Item] = []
         error: Exception = NotLeadingError()
         try:
@@ -86,7 +85,7 @@ class Scheduler:
         except BatchRefusedError:
             log.exception("batch_refused items=%d", len(held))
             self.reign = None
-            reign.abandon(error)
+            reign.abandon(None)
             self._isolate(held)
         finally:
             self.reign = None
@@ -106,55 +105,67 @@ class Scheduler:
     def _isolate(self, items: list[Item]) -> None:
         """Handle the items of a refused batch one by one, so that only the bad one is refused.
 
-        A report that the database cannot hold is answered `refused`; it must not come for ever.
+        Nobody may have to repeat it for ever: a report that the database cannot hold is answered
+        `refused`, and the attempt that it ended fails.
         """
-        for item in _singles(items):
-            epoch = self._try_lead()
-            if epoch is None:
-                return
-            reign = Reign(self.store, epoch, self.surroundings, self.feed)
+        if not items:
+            # What was refused had fallen due by itself. It will again: not at once.
+            self._stop.wait(STANDBY_S)
+        for item in items:
             try:
-                reign.take_over()
-                reign.round([item])
+                if isinstance(item, ReportsCame):
+                    verdicts = [self._judge(item.batch, report) for report in item.batch.reports]
+                    item.reply.set(ReportReply(verdicts=verdicts))
+                else:
+                    self._handle_alone(item)
             except BatchRefusedError as refused:
                 log.error("item_refused kind=%s detail=%s", type(item).__name__, refused)  # noqa: TRY400 - logged with its traceback above
-                _answer_refused(item, refused)
-            except (LeadershipLostError, DatabaseUnavailableError) as lost:
+                if isinstance(item, (EngineRegisters, EngineLeaves)):
+                    item.reply.set(refused)
+            except (NotLeadingError, LeadershipLostError, DatabaseUnavailableError) as lost:
                 log.warning("leadership_lost detail=%s", lost)
+                self._refuse(items)
                 return
-            finally:
-                reign.abandon(NotLeadingError())
+
+    def _judge(self, batch: ReportBatch, report: Report) -> Verdict:
+        """Handle one report; one that cannot be stored fails its attempt instead."""
+        outcome = report.outcome
+        try:
+            return self._report_alone(batch, report)
+        except BatchRefusedError as refused:
+            log.error("report_refused attempt_id=%s detail=%s", outcome.attempt_id, refused)  # noqa: TRY400 - logged with its traceback above
+            text = f"What was reported of it could not be stored: {refused}"
+        if outcome.kind == "ended":
+            failure = Outcome(
+                attempt_id=outcome.attempt_id,
+                kind="ended",
+                state="failed",
+                reason="error",
+                message=text,
+            )
+            self._report_alone(batch, msgspec.structs.replace(report, outcome=failure))
+        return Verdict(
+            attempt_id=outcome.attempt_id, kind=outcome.kind, verdict="refused", message=text
+        )
+
+    def _report_alone(self, batch: ReportBatch, report: Report) -> Verdict:
+        item = ReportsCame(msgspec.structs.replace(batch, reports=[report]))
+        self._handle_alone(item)
+        reply: ReportReply = item.reply.wait(0.0)
+        return reply.verdicts[0]
+
+    def _handle_alone(self, item: Item) -> None:
+        epoch = self._try_lead()
+        if epoch is None:
+            raise NotLeadingError
+        reign = Reign(self.store, epoch, self.surroundings, self.feed, self.inbox.put)
+        try:
+            reign.take_over()
+            reign.round([item])
+        finally:
+            reign.abandon(NotLeadingError())
 
     def _refuse(self, items: list[Item]) -> None:
         for item in items:
             if isinstance(item, (ReportsCame, EngineRegisters, EngineLeaves)):
                 item.reply.set(NotLeadingError())
-
-
-def _singles(items: list[Item]) -> list[Item]:
-    singles: list[Item] = []
-    for item in items:
-        if isinstance(item, ReportsCame):
-            batch = item.batch
-            singles += [
-                ReportsCame(msgspec.structs.replace(batch, reports=[report]))
-                if len(batch.reports) > 1
-                else item
-                for report in batch.reports
-            ]
-        elif isinstance(item, HintCame):
-            singles += [HintCame([run_id]) for run_id in item.run_ids]
-        else:
-            singles.append(item)
-    return singles
-
-
-def _answer_refused(item: Item, error: Exception) -> None:
-    if isinstance(item, ReportsCame):
-        outcome = item.batch.reports[0].outcome
-        verdict = Verdict(
-            attempt_id=outcome.attempt_id, kind=outcome.kind, verdict="refused", message=str(error)
-        )
-        item.reply.set(ReportReply(verdicts=[verdict]))
-    elif isinstance(item, (EngineRegisters, EngineLeaves)):
-        item.reply.set(error)

@@ -14,6 +14,7 @@ import logging
 import random
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -37,6 +38,7 @@ from dag_engine.scheduler.engines import Engines, LiveEngine
 from dag_engine.scheduler.errors import StoreMismatchError
 from dag_engine.scheduler.feed import Feed
 from dag_engine.scheduler.inbox import (
+    DispatchRefused,
     EngineLeaves,
     EngineRegisters,
     HintCame,
@@ -45,9 +47,11 @@ from dag_engine.scheduler.inbox import (
     ReportsCame,
 )
 from dag_engine.scheduler.settings import Surroundings
+from dag_engine.storage.errors import LeadershipLostError
 from dag_engine.storage.scheduler_store import SchedulerStore
 from executors.base import (
     DispatchItem,
+    Outcome,
     Registration,
     RegistrationReply,
     Report,
@@ -65,14 +69,19 @@ EXPLAIN_AFTER_S = 0.1
 TOUCH_S = 5.0
 """How often it is stored which engines were heard of."""
 REMEMBERED_ENDS = 50_000
-LOAD_CHUNK = 200
+LOAD_CHUNK = 50
 
 
 class Reign:
     """The state of a leading scheduler."""
 
     def __init__(
-        self, store: SchedulerStore, epoch: int, surroundings: Surroundings, feed: Feed
+        self,
+        store: SchedulerStore,
+        epoch: int,
+        surroundings: Surroundings,
+        feed: Feed,
+        tell: Callable[[Item], None],
     ) -> None:
         self._store = store
         self._epoch = epoch
@@ -81,7 +90,12 @@ class Reign:
         self._chance = random.Random()
         self._runs: dict[str, LiveRun] = {}
         self._placement = Placement(limits=surroundings.queue_limits)
-        self.engines = Engines(self._placement, epoch, surroundings.engine_lease_s)
+        self.engines = Engines(
+            self._placement,
+            epoch,
+            surroundings.engine_lease_s,
+            lambda attempt_id, detail: tell(DispatchRefused(attempt_id, detail)),
+        )
         self._timers: list[tuple[float, int, Timer]] = []
         self._counter = itertools.count()
         self._recent_ends: OrderedDict[str, None] = OrderedDict()
@@ -107,6 +121,9 @@ class Reign:
                         self._recover(run, task, out)
                 machine.resume_after_takeover(run, out)
             self._conclude(out)
+            # Runs in plenty take longer to load than a lease lasts.
+            if not self._store.renew():
+                raise LeadershipLostError(self._epoch)
         log.info("took_over epoch=%d runs=%d", self._epoch, len(self._runs))
 
     def _recover(self, run: LiveRun, task: LiveTask, out: Decision) -> None:
@@ -146,10 +163,11 @@ class Reign:
             self._poll(out)
         self._conclude(out)
 
-    def abandon(self, error: Exception) -> None:
-        """Answer everybody who still waits, and stop sending."""
+    def abandon(self, error: Exception | None) -> None:
+        """Stop sending, and answer everybody who still waits; None leaves them waiting."""
         for reply, _ in self._answers:
-            reply.set(error)
+            if error is not None:
+                reply.set(error)
         self._answers.clear()
         self.engines.close()
 
@@ -242,6 +260,8 @@ class Reign:
                     self._run_commands(out)
             case EngineLeaves():
                 self._remove_engine(item, out)
+            case DispatchRefused():
+                self._give_up(item, out)
 
     def _report(self, report: Report, out: Decision) -> Verdict:
         outcome = report.outcome
@@ -335,6 +355,21 @@ class Reign:
         self.engines.remove(item.engine_id)
         self._store.deregister_engine(item.engine_id)
         self._answers.append((item.reply, {"deregistered": item.engine_id}))
+
+    def _give_up(self, item: DispatchRefused, out: Decision) -> None:
+        """Fail an attempt that its operator engine will never take."""
+        run_id, index, attempt = split_attempt_id(item.attempt_id)
+        run = self._runs.get(run_id)
+        if run is not None and run.tasks[index].row.attempt == attempt:
+            outcome = Outcome(
+                attempt_id=item.attempt_id,
+                kind="ended",
+                state="failed",
+                reason="error",
+                message=f"Its operator engine does not take it: {item.detail}",
+            )
+            machine.attempt_ended(run, index, outcome, out)
+            self._settle_closed(out)
 
     def _load_new(self, run_ids: list[str], out: Decision) -> None:
         unknown = [run_id for run_id in run_ids if run_id not in self._runs]

@@ -6,18 +6,45 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import msgspec
 
-from executors.base import Dispatch, DispatchItem
+from executors.base import DispatchItem
 from executors.transport.errors import ConnectionFailedError
 from executors.transport.http_client import HttpClient
 
 log = logging.getLogger(__name__)
 
 LARGEST_BATCH = 500
+LARGEST_BATCH_BYTES = 16 * 1024 * 1024
+LARGEST_TASK_BYTES = 48 * 1024 * 1024
+"""Operator engines let in 64 MiB at once."""
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
+_NOT_WANTED = 409
+_NEVER_TAKEN = frozenset({400, 413, 422, 431})
+"""An engine that says one of these to a message will say it every time."""
+
+
+class _Letter(msgspec.Struct, omit_defaults=True):
+    """A `Dispatch` whose tasks are encoded already, so that their lengths are known."""
+
+    epoch: int
+    incarnation: str
+    tasks: list[msgspec.Raw] = []
+    cancels: list[str] = []
+
+
+@dataclass(slots=True)
+class _Message:
+    """What is sent at once; `attempt_ids` names its tasks."""
+
+    attempt_ids: list[str] = field(default_factory=list)
+    tasks: list[msgspec.Raw] = field(default_factory=list)
+    cancels: list[str] = field(default_factory=list)
+    size_bytes: int = 0
 
 
 class EngineSender:
@@ -25,19 +52,28 @@ class EngineSender:
 
     While a message is under way the next ones gather. An engine that cannot be reached is tried
     again; what it never got is settled when it registers again or its lease runs out. An engine
-    that refuses a message knows better: it has a new incarnation, or this scheduler is not the
-    leader any more.
+    that says that it is not meant knows better: it has a new incarnation, or this scheduler is not
+    the leader any more. Of a message that it will never take, each task is sent by itself, and
+    `on_refused` is called with the attempt that it does not take even so, and why.
     """
 
-    def __init__(self, engine_id: str, url: str, incarnation: str, epoch: int) -> None:
+    def __init__(
+        self,
+        engine_id: str,
+        url: str,
+        incarnation: str,
+        epoch: int,
+        on_refused: Callable[[str, str], None],
+    ) -> None:
         self._engine_id = engine_id
         self._incarnation = incarnation
         self._epoch = epoch
+        self._on_refused = on_refused
         self._client = HttpClient(url, timeout_s=10.0)
         self._changed = threading.Condition()
         self._tasks: list[DispatchItem] = []
         self._cancels: list[str] = []
-        self._is_closed = False
+        self.is_closed = False
         self._thread = threading.Thread(target=self._run, name=f"send-{engine_id}", daemon=True)
         self._thread.start()
 
@@ -51,48 +87,79 @@ class EngineSender:
     def close(self) -> None:
         """Stop sending; what is queued is dropped."""
         with self._changed:
-            self._is_closed = True
+            self.is_closed = True
             self._changed.notify()
 
     def _run(self) -> None:
-        pause_s = _FIRST_PAUSE_S
-        while (dispatch := self._next()) is not None:
-            body = msgspec.json.encode(dispatch)
-            while not self._is_closed:
-                if self._post(body):
-                    pause_s = _FIRST_PAUSE_S
-                    break
-                with self._changed:
-                    self._changed.wait_for(lambda: self._is_closed, pause_s)
-                pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
+        while (message := self._next()) is not None:
+            refusal = self._deliver(message)
+            if refusal and len(message.tasks) + bool(message.cancels) > 1:
+                for part in _take_apart(message):
+                    self._tell_refused(part, self._deliver(part))
+            else:
+                self._tell_refused(message, refusal)
         self._client.close()
 
-    def _next(self) -> Dispatch | None:
+    def _next(self) -> _Message | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or self._tasks or self._cancels)
-            if self._is_closed:
+            self._changed.wait_for(lambda: self.is_closed or self._tasks or self._cancels)
+            if self.is_closed:
                 return None
-            tasks, self._tasks = self._tasks[:LARGEST_BATCH], self._tasks[LARGEST_BATCH:]
-            cancels: list[str] = []
+            message = _Message()
+            for item in self._tasks[:LARGEST_BATCH]:
+                task = msgspec.json.encode(item)
+                if message.tasks and message.size_bytes + len(task) > LARGEST_BATCH_BYTES:
+                    break
+                message.size_bytes += len(task)
+                message.tasks.append(msgspec.Raw(task))
+                message.attempt_ids.append(item.task.attempt_id)
+            del self._tasks[: len(message.tasks)]
             if not self._tasks:
-                cancels, self._cancels = self._cancels, []
-            return Dispatch(
-                epoch=self._epoch, incarnation=self._incarnation, tasks=tasks, cancels=cancels
-            )
+                message.cancels, self._cancels = self._cancels, []
+            return message
 
-    def _post(self, body: bytes) -> bool:
-        """Return whether the message is done with: taken, or refused for good."""
+    def _deliver(self, message: _Message) -> str:
+        """Send until the message is taken or not wanted; return why it will never be taken."""
+        if message.size_bytes > LARGEST_TASK_BYTES:
+            return f"it is longer than {LARGEST_TASK_BYTES >> 20} MiB"
+        letter = _Letter(self._epoch, self._incarnation, message.tasks, message.cancels)
+        body = msgspec.json.encode(letter)
+        pause_s = _FIRST_PAUSE_S
+        while not self.is_closed:
+            status, answer = self._post(body)
+            if status in _NEVER_TAKEN:
+                return f"{status} {answer}"
+            if 0 < status < 300 or status == _NOT_WANTED:
+                return ""
+            with self._changed:
+                self._changed.wait_for(lambda: self.is_closed, pause_s)
+            pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
+        return ""
+
+    def _post(self, body: bytes) -> tuple[int, str]:
+        """Return status and text of the answer; 0 where none came."""
         try:
             reply = self._client.request("POST", "/tasks", body)
         except ConnectionFailedError as error:
             log.warning("dispatch_failed engine_id=%s detail=%s", self._engine_id, error)
-            return False
+            return 0, ""
         if reply.status < 300:
-            return True
+            return reply.status, ""
+        text = reply.body[:500].decode("utf-8", "replace")
         log.warning(
-            "dispatch_refused engine_id=%s status=%d answer=%s",
-            self._engine_id,
-            reply.status,
-            reply.body[:500].decode("utf-8", "replace"),
+            "dispatch_refused engine_id=%s status=%d answer=%s", self._engine_id, reply.status, text
         )
-        return reply.status < 500
+        return reply.status, text
+
+    def _tell_refused(self, message: _Message, refusal: str) -> None:
+        if refusal:
+            for attempt_id in message.attempt_ids:
+                self._on_refused(attempt_id, refusal)
+
+
+def _take_apart(message: _Message) -> list[_Message]:
+    parts = [
+        _Message([attempt_id], [task])
+        for attempt_id, task in zip(message.attempt_ids, message.tasks, strict=True)
+    ]
+    return [*parts, _Message(cancels=message.cancels)] if message.cancels else parts

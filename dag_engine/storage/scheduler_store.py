@@ -139,7 +139,11 @@ class SchedulerStore:
         BatchRefusedError
             If the database refuses the rows for good. Nothing was written.
         """
-        steps = make_steps(batch, self._namespaces, dt.datetime.now(UTC))
+        try:
+            steps = make_steps(batch, self._namespaces, dt.datetime.now(UTC))
+        except Exception as error:
+            # Whatever others told is in these rows: a moment, say, that no calendar has.
+            raise BatchRefusedError(failures.describe(error)) from error
         self._write(lambda: steps, deadline_s=None)
         for run in batch.runs.values():
             if run.ended_at is not None:

@@ -34,6 +34,7 @@ class EngineStandIn:
         self.items: dict[str, DispatchItem] = {}
         self.cancels: list[str] = []
         self.n_messages = 0
+        self.largest_batch = 1000
         self._changed = threading.Condition()
         self._server = HttpServer(self._handle, name=engine_id)
         self._server.start()
@@ -43,6 +44,8 @@ class EngineStandIn:
         dispatch = msgspec.json.decode(request.body, type=Dispatch)
         if dispatch.incarnation != self.incarnation:
             return Response(409)
+        if len(dispatch.tasks) > self.largest_batch:
+            return Response(413)
         with self._changed:
             self.n_messages += 1
             self.items.update({item.task.attempt_id: item for item in dispatch.tasks})

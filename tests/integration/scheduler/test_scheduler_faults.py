@@ -1,0 +1,136 @@
+"""What the scheduler makes of reports that it cannot store, lost messages, a database held up."""
+
+import datetime as dt
+import threading
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from dag_engine.storage import tasks
+from dag_engine.storage.database import Database
+from executors.base import Heartbeat, HeartbeatReply, InventoryItem, Outcome, Report, ReportBatch
+from executors.transport.http_client import HttpClient
+from tests.support.engine_stand_in import EngineStandIn
+from tests.support.live_runs import ended
+from tests.support.scheduler_rig import SchedulerRig
+from tests.support.waiting import wait_until
+
+StartScheduler = Callable[..., SchedulerRig]
+StartEngine = Callable[..., EngineStandIn]
+
+TOO_LARGE = {"log_bytes": 2**63}
+TOO_EARLY = {"ended_at": dt.datetime.min.replace(tzinfo=dt.timezone(dt.timedelta(hours=9)))}
+
+
+@pytest.mark.parametrize("poison", [TOO_LARGE, TOO_EARLY])
+def test_a_report_that_cannot_be_stored_ends_its_own_attempt_alone(
+    start_scheduler: StartScheduler, start_engine: StartEngine, database: Database, poison: dict
+) -> None:
+    rig = start_scheduler()
+    engine = start_engine(rig)
+    run_id = rig.accept("a", "b", "c<b", on_failure="continue")
+    engine.wait_for(f"{run_id}.0.1", f"{run_id}.1.1")
+    bad = msgspec.structs.replace(ended(f"{run_id}.0.1"), **poison)
+    verdicts = engine.report(bad, ended(f"{run_id}.1.1"))
+    assert [v.verdict for v in verdicts] == ["refused", "applied"]
+    engine.wait_for(f"{run_id}.2.1")
+    engine.report(ended(f"{run_id}.2.1"))
+    rig.wait_state(run_id, "failed")
+    assert rig.task_states(run_id) == {"a": "failed", "b": "succeeded", "c": "succeeded"}
+    task = tasks.get_task(database, "default", run_id, "a")
+    assert "could not be stored" in task.reason
+
+
+def test_reports_repeated_while_the_database_is_held_up_do_not_gather(
+    start_scheduler: StartScheduler, start_engine: StartEngine, database: Database
+) -> None:
+    rig = start_scheduler(lease_s=30.0)
+    engine = start_engine(rig)
+    run_id = rig.accept("a")
+    [item] = engine.wait_for(f"{run_id}.0.1")
+    batch = ReportBatch(
+        engine_id="e1",
+        incarnation="first",
+        reports=[Report(outcome=ended(f"{run_id}.0.1"), token=item.token)],
+    )
+    lock = database.write_lock
+    assert lock is not None
+    assert lock.acquire(10)
+    try:
+        engine.client.request("POST", "/internal/v1/reports", msgspec.json.encode(batch))
+        clients = [HttpClient(rig.url, timeout_s=30) for _ in range(4)]
+        threads = [
+            threading.Thread(
+                target=client.request,
+                args=("POST", "/internal/v1/reports", msgspec.json.encode(batch)),
+            )
+            for client in clients
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for client in clients:
+            client.close()
+        assert len(rig.scheduler.inbox) == 0
+    finally:
+        lock.release()
+    assert engine.report(ended(f"{run_id}.0.1"))[0].verdict in ("applied", "duplicate", "stale")
+    rig.wait_state(run_id, "succeeded")
+
+
+def _beat(engine: EngineStandIn) -> HeartbeatReply:
+    reply = engine.client.request(
+        "POST",
+        f"/internal/v1/operator-engines/{engine.engine_id}/heartbeat",
+        msgspec.json.encode(Heartbeat(incarnation=engine.incarnation)),
+    )
+    assert reply.status == 200, reply.body
+    return msgspec.json.decode(reply.body, type=HeartbeatReply)
+
+
+def test_an_engine_registers_with_each_new_leader_so_that_no_cancel_is_lost(
+    start_scheduler: StartScheduler, start_engine: StartEngine
+) -> None:
+    first = start_scheduler()
+    engine = start_engine(first)
+    run_id = first.accept("a", "b")
+    engine.wait_for(f"{run_id}.0.1", f"{run_id}.1.1")
+    engine.report(Outcome(attempt_id=f"{run_id}.0.1", kind="started"))
+    assert _beat(engine).is_known
+    # The engine misses the cancel, as it would if the scheduler were killed after its commit.
+    engine.incarnation = "deaf"
+    first.command(run_id, "cancel", "a")
+    first.wait_task(run_id, "a", "cancelled")
+    engine.incarnation = "first"
+    first.close()
+    second = start_scheduler()
+    engine.client.close()
+    engine.client = HttpClient(second.url, timeout_s=30)
+    wait_until(lambda: second.scheduler.reign is not None)
+    assert not _beat(engine).is_known
+    held = [InventoryItem(attempt_id=f"{run_id}.{i}.1", stage="started") for i in (0, 1)]
+    assert engine.register(held).forget == [f"{run_id}.0.1"]
+    assert _beat(engine).is_known
+
+
+def test_a_dispatch_that_the_engine_finds_too_long_is_halved(
+    start_scheduler: StartScheduler, start_engine: StartEngine
+) -> None:
+    rig = start_scheduler()
+    engine = start_engine(rig, slots=8)
+    engine.largest_batch = 3
+    run_id = rig.accept(*(f"t{i}" for i in range(8)))
+    engine.wait_for(*(f"{run_id}.{i}.1" for i in range(8)))
+
+
+def test_a_task_that_the_engine_refuses_for_good_fails_and_says_why(
+    start_scheduler: StartScheduler, start_engine: StartEngine, database: Database
+) -> None:
+    rig = start_scheduler()
+    engine = start_engine(rig)
+    engine.largest_batch = 0
+    run_id = rig.accept("a")
+    rig.wait_state(run_id, "failed")
+    assert "413" in tasks.get_task(database, "default", run_id, "a").reason
