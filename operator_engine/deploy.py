@@ -15,7 +15,7 @@ from executors.errors import ExecutorError
 from executors.transport.errors import ConnectionFailedError
 from executors.transport.http_client import HttpClient, HttpReply
 from operator_engine.child_process import ProcessSpec
-from operator_engine.errors import ExecutorLoadError, StoppedError
+from operator_engine.errors import ExecutorLoadError, StoppedError, TokenRefusedError
 from operator_engine.launcher import Launcher
 from operator_engine.registrar import read_sentence
 from operator_engine.registry import load_executor_class
@@ -77,7 +77,7 @@ def resolve_store(settings: EngineSettings, stop: threading.Event | None = None)
     """Return the settings with the artifact store filled in; where none is configured, the dag
     engine is asked for its own until it answers.
 
-    Raises `StoppedError` once `stop` is set.
+    Raises `StoppedError` once `stop` is set, and `TokenRefusedError` where waiting cannot help.
     """
     if settings.store_url:
         return settings
@@ -109,6 +109,8 @@ def _ask_store(settings: EngineSettings) -> StoreSettings | str:
 
 
 def _read_store(reply: HttpReply, url: str) -> StoreSettings | str:
+    if reply.status in (401, 403):
+        raise TokenRefusedError(url, read_sentence(reply))
     if reply.status != 200:
         return f"{url} answered {reply.status}: {read_sentence(reply)}"
     try:

@@ -44,6 +44,21 @@ class DispatchRefusedError(EngineError):
         return self.detail
 
 
+class TokenRefusedError(EngineError):
+    """The dag engine does not take this engine's token, or asks for one and got none."""
+
+    def __init__(self, url: str, detail: str) -> None:
+        super().__init__(url, detail)
+        self.url = url
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return (
+            f"{self.url} refuses this operator engine: {self.detail}\n"
+            "Make a token on its host by `dagengine tokens add NAME`, and name it with --token."
+        )
+
+
 class HomeInUseError(EngineError):
     """Another launcher runs on the same home folder."""
 

@@ -76,6 +76,7 @@ class Registrar:
         self._is_registered = False
         self._state = "starting"
         self._catalogue_problem = ""
+        self._refusal = ""
         self._last_beat_at: dt.datetime | None = None
         self._heartbeat_s = settings.heartbeat_s
 
@@ -93,6 +94,7 @@ class Registrar:
             "is_registered": self._is_registered,
             "registration": self._state,
             "catalogue_problem": self._catalogue_problem,
+            "refusal": self._refusal,
             "algorithms": len(self._offers),
             "last_heartbeat_at": self._last_beat_at,
         }
@@ -147,6 +149,7 @@ class Registrar:
                 is_refused = 400 <= reply.status < 500 and reply.status not in (408, 425, 429)
             except (ConnectionFailedError, OSError, msgspec.DecodeError) as error:
                 self._state, is_refused = str(error), False
+            self._refusal = self._state if is_refused else ""
             self._desk.abandon_registration()
             log.warning("registration_failed detail=%s", self._state)
             self._stopped.wait(_REFUSED_PAUSE_S if is_refused else _jittered(pause_s))
@@ -156,6 +159,7 @@ class Registrar:
         answer = _REPLY.decode(reply.body)
         self._desk.settle(answer, complete_reports_url(answer.reports_url, self._settings))
         self._is_registered = True
+        self._refusal = ""
         self._state = "registered"
         log.info(
             "registered epoch=%d wanted=%d forgotten=%d acknowledged=%d",

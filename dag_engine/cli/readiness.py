@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dag_engine.cli.errors import ServiceError
+from dag_engine.cli.news import say
 
 _PAUSE_S = 0.05
 _ANSWER_S = 5.0
@@ -34,13 +35,20 @@ def wait_for_ready(url: str, is_over: threading.Event, *, engine: Path | None) -
 
 
 def wait_for_registered(address: Path, is_over: threading.Event) -> bool:
-    """Wait until the operator engine whose main process writes `address` has registered.
+    """Wait until the operator engine whose main process writes `address` has registered; say why
+    where it is refused, for that may last.
 
     Raises `ServiceError` where it cannot offer its algorithms.
     """
+    told = ""
     while not is_over.is_set():
-        if ask_starting_engine(address).get("is_registered"):
+        health = ask_starting_engine(address)
+        if health.get("is_registered"):
             return True
+        refusal = str(health.get("refusal") or "")
+        if refusal not in ("", told):
+            say(f"not registered, but tried again: {refusal}")
+            told = refusal
         is_over.wait(_PAUSE_S)
     return False
 

@@ -152,6 +152,18 @@ def test_ready_means_that_the_operator_engine_has_registered_too(tmp_path: Path)
         assert len(engine.find("GET /healthz")) == 4
 
 
+def test_operator_engine_that_is_refused_says_why_and_waits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = tmp_path / "engine.json"
+    refused = {"is_registered": False, "refusal": "refused with 409: its marker file differs."}
+    with run_canned_api() as engine:
+        address.write_text(json.dumps({"url": engine.url}), encoding="utf-8")
+        engine.put("GET /healthz", refused, refused, {"is_registered": True})
+        assert wait_for_registered(address, threading.Event())
+    assert capsys.readouterr().err.count("its marker file differs.") == 1
+
+
 def test_start_is_refused_where_an_engine_cannot_offer_its_algorithms(tmp_path: Path) -> None:
     address = tmp_path / "engine.json"
     problem = "Two algorithms are named 'ok': one in /a.py, one in /b.py."

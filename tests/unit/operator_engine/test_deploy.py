@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from executors.base import ExecutorSettings
+from executors.transport.http_server import HttpServer, Response
 from operator_engine.deploy import engine_process_specs, resolve_store
-from operator_engine.errors import ExecutorLoadError, StoppedError
+from operator_engine.errors import ExecutorLoadError, StoppedError, TokenRefusedError
 from operator_engine.settings import EngineSettings, ExecutorEntry, read_engine_settings
 from tests.support.file_executor import FileExecutor
 from tests.support.report_sink import ReportSink
@@ -81,6 +82,21 @@ def test_store_is_asked_of_the_dag_engine_until_it_answers(tmp_path: Path) -> No
         assert sink.n_settings_asked >= 2
     finally:
         sink.close()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_token_that_is_refused_is_told_instead_of_waiting(tmp_path: Path, status: int) -> None:
+    body = b'{"status": 401, "title": "Unauthorized", "detail": "This service asks for a token."}'
+    server = HttpServer(lambda _: Response(status, body), "127.0.0.1", 0)
+    server.start()
+    try:
+        settings = msgspec.structs.replace(
+            make_settings(tmp_path), store_url="", dag_engine_url=server.url
+        )
+        with pytest.raises(TokenRefusedError, match=r"asks for a token[^-]*--token"):
+            resolve_store(settings)
+    finally:
+        server.close()
 
 
 def test_waiting_for_the_store_can_be_broken_off(tmp_path: Path) -> None:
