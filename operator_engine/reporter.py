@@ -27,6 +27,12 @@ _MAX_PAUSE_S = 2.0
 _TIMEOUT_S = 5.0
 """The dag engine answers within 2 s, if only to say that its database is away."""
 
+_LONGEST_BATCH_BYTES = 16 * 1024 * 1024
+_LONGEST_REPORT_BYTES = 48 * 1024 * 1024
+"""The dag engine lets in 64 MiB at once."""
+_NEVER_TAKEN = frozenset({400, 413, 422, 431})
+"""Where the dag engine says one of these to a batch, it will say it every time."""
+
 _REPLY = msgspec.json.Decoder(ReportReply)
 
 
@@ -137,6 +143,8 @@ class Reporter:
         while True:
             reports = self._take()
             if not reports:
+                if self._client is not None:
+                    self._client.close()
                 return
             verdicts = self._send(reports)
             if verdicts is None:
@@ -165,20 +173,70 @@ class Reporter:
         return []
 
     def _send(self, reports: list[Report]) -> list[Verdict] | None:
-        """Send one batch; return the verdicts, or None where it must be repeated."""
+        """Send one batch; return the verdicts, or None where it must be repeated.
+
+        A batch that will never be taken is halved until the one report is found that is to blame:
+        it must not hold up all the others.
+        """
+        verdicts, refusal = self._send_once(reports)
+        if not refusal:
+            return verdicts
+        if len(reports) == 1:
+            return self._replace(reports[0], refusal)
+        middle = len(reports) // 2
+        first = self._send(reports[:middle])
+        return None if first is None else first + (self._send(reports[middle:]) or [])
+
+    def _send_once(self, reports: list[Report]) -> tuple[list[Verdict] | None, str]:
+        """Send one batch as it is; return also why it will never be taken, if it will not."""
         with self._changed:
-            client, path, incarnation = self._get_client(), self._path, self._incarnation
-        batch = ReportBatch(engine_id=self._engine_id, incarnation=incarnation, reports=reports)
+            batch = ReportBatch(
+                engine_id=self._engine_id, incarnation=self._incarnation, reports=reports
+            )
         try:
-            reply = client.request("POST", path, msgspec.json.encode(batch))
+            body = msgspec.json.encode(batch)
+        except Exception as error:  # noqa: BLE001 - outcomes hold whatever a third party's code put in
+            return None, f"it is no message: {error}"
+        if len(body) > (_LONGEST_BATCH_BYTES if len(reports) > 1 else _LONGEST_REPORT_BYTES):
+            return None, f"it is {len(body) >> 20} MiB long"
+        return self._post(body, len(reports))
+
+    def _post(self, body: bytes, n_reports: int) -> tuple[list[Verdict] | None, str]:
+        with self._changed:
+            client, path = self._get_client(), self._path
+        try:
+            reply = client.request("POST", path, body)
             if reply.status == 200:
-                return _REPLY.decode(reply.body).verdicts
+                return _REPLY.decode(reply.body).verdicts, ""
+            if reply.status in _NEVER_TAKEN:
+                return None, f"{reply.status} {reply.body[:500].decode('utf-8', 'replace')}"
             detail = f"{client.base_url} answered {reply.status}: {reply.body[:300]!r}"
         except (ConnectionFailedError, msgspec.DecodeError) as error:
             detail = str(error)
-        log.warning("reports_not_acknowledged n=%d detail=%s", len(reports), detail)
+        log.warning("reports_not_acknowledged n=%d detail=%s", n_reports, detail)
         self._change_address(client)
-        return None
+        return None, ""
+
+    def _replace(self, report: Report, refusal: str) -> list[Verdict] | None:
+        """Report a failure in place of an end that cannot be told; anything else is left out."""
+        outcome = report.outcome
+        attempt_id = outcome.attempt_id
+        log.error("report_never_taken attempt_id=%s detail=%s", attempt_id, refusal)
+        verdict = Verdict(attempt_id=attempt_id, kind=outcome.kind, verdict="refused")
+        if outcome.kind != "ended":
+            return [verdict]
+        with self._changed:
+            follow = self._outbox.follows.get(attempt_id)
+        executor = follow.executor if follow is not None else ""
+        failure = Outcome(
+            attempt_id=attempt_id,
+            kind="ended",
+            state="failed",
+            reason="invalid_output",
+            message=f"What executor {executor!r} told of its end cannot be reported: {refusal}",
+        )
+        verdicts, refusal = self._send_once([msgspec.structs.replace(report, outcome=failure)])
+        return [verdict] if refusal else verdicts
 
     def _get_client(self) -> HttpClient:
         if self._client is None:

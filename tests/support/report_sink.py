@@ -160,7 +160,10 @@ class ReportSink:
         arrived_at = time.perf_counter()
         if self.failures:
             return problem(self.failures.pop(0), "unavailable", "not now")
-        batch = msgspec.json.decode(request.body, type=ReportBatch)
+        try:
+            batch = msgspec.json.decode(request.body, type=ReportBatch)
+        except msgspec.ValidationError as error:
+            return problem(422, "bad_message", str(error))
         with self._changed:
             verdicts = []
             for report in batch.reports:

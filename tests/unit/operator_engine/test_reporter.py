@@ -1,0 +1,84 @@
+"""What the monitor process makes of outcomes that cannot be reported as they are."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from executors.base import ArtifactRef, Outcome
+from operator_engine.messages import ToMonitor
+from operator_engine.outbox import Release
+from operator_engine.reporter import Reporter
+from tests.support.report_sink import ReportSink
+from tests.support.waiting import wait_until
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def sink() -> Iterator[ReportSink]:
+    sink = ReportSink()
+    yield sink
+    sink.close()
+
+
+@pytest.fixture
+def released() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def report(sink: ReportSink, released: list[str]) -> Iterator[Callable[[list[Outcome]], None]]:
+    def release(items: list[Release]) -> None:
+        released.extend(item.attempt_id for item in items)
+
+    reporter = Reporter("e1", sink.url, "", lambda _: None, release)
+    reporter.start()
+
+    def hear(outcomes: list[Outcome]) -> None:
+        attempt_ids = [outcome.attempt_id for outcome in outcomes]
+        sink.wanted.update(attempt_ids)
+        tokens = {attempt_id: sink.make_token(attempt_id) for attempt_id in attempt_ids}
+        reporter.hear_main(ToMonitor(tokens=tokens, incarnation="i", reports_url=sink.url + PATH))
+        reporter.hear_executor("third party", outcomes, is_first=True)
+
+    yield hear
+    reporter.stop()
+
+
+PATH = "/internal/v1/reports"
+
+
+def _end(attempt_id: str, **fields: Any) -> Outcome:
+    return Outcome(attempt_id=attempt_id, kind="ended", state="succeeded", **fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"metrics": {"auc": "high"}},
+        {"outputs": None},
+        {"outputs": [ArtifactRef(type="report", inline=object())]},
+        {"message": "x" * (50 * MIB)},
+    ],
+)
+def test_an_outcome_that_is_no_message_fails_its_own_attempt_alone(
+    sink: ReportSink,
+    report: Callable[[list[Outcome]], None],
+    released: list[str],
+    fields: dict[str, Any],
+) -> None:
+    report([_end("r.0.1"), _end("r.1.1", **fields), _end("r.2.1")])
+    good, bad, other = sink.wait_ends(["r.0.1", "r.1.1", "r.2.1"])
+    assert (good.state, other.state) == ("succeeded", "succeeded")
+    assert (bad.state, bad.reason) == ("failed", "invalid_output")
+    assert "third party" in bad.message
+    wait_until(lambda: sorted(released) == ["r.0.1", "r.1.1", "r.2.1"], 5, lambda: str(released))
+
+
+def test_many_long_outcomes_go_in_several_messages(
+    sink: ReportSink, report: Callable[[list[Outcome]], None]
+) -> None:
+    ids = [f"r.{i}.1" for i in range(20)]
+    report([_end(attempt_id, traceback="x" * (4 * MIB)) for attempt_id in ids])
+    assert {end.state for end in sink.wait_ends(ids)} == {"succeeded"}
