@@ -244,8 +244,9 @@ def _bad_parameter(parameter: Parameter, expected: str, came: str) -> BadRequest
 
 def _read_number(parameter: Parameter, value: str) -> float:
     schema = parameter.schema
-    expected = f"as a {schema['type']} from {schema['minimum']} to {schema['maximum']}"
     is_whole = schema["type"] == "integer"
+    noun = "an integer" if is_whole else "a number"
+    expected = f"as {noun} from {schema['minimum']} to {schema['maximum']}"
     if is_whole and not _WHOLE.fullmatch(value):
         raise _bad_parameter(parameter, expected, f"as {value!r}")
     try:

@@ -103,7 +103,7 @@ def _refuse(uri: str, why: str) -> UnprocessableError:
     return UnprocessableError(
         "source_refused",
         f"{uri[:200]!r} cannot become a dataset in place. {why}",
-        "Name a file or URL below one of the roots in dataset_roots, or upload the file.",
+        "Name a file or URL below one of the configuration's datasets.roots, or upload the file.",
     )
 
 

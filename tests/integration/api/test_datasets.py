@@ -171,6 +171,7 @@ def test_file_outside_the_roots_is_refused(
     reply = rig.client.post("/api/v1/datasets", json={"uri": uri})
 
     assert (reply.status_code, reply.get_json()["code"]) == (422, "source_refused")
+    assert "datasets.roots" in reply.get_json()["hint"]
 
 
 def test_run_pins_the_version_that_is_latest_when_it_is_accepted(rig: ApiRig) -> None:
