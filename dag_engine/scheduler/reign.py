@@ -100,6 +100,7 @@ class Reign:
         self._counter = itertools.count()
         self._recent_ends: OrderedDict[str, None] = OrderedDict()
         self._answers: list[tuple[Reply, Any]] = []
+        self._stale: list[tuple[str, bytes]] = []
         self._next_poll = 0.0
         self._next_touch = 0.0
         self._explain_at: float | None = None
@@ -209,6 +210,9 @@ class Reign:
             reply.set(value)
         self._answers.clear()
         self._feed.publish(out.batch)
+        if self._stale:
+            stale, self._stale = self._stale, []
+            self._store.record_stale_reports(stale)
         for timer in out.timers:
             delay_s = max(0.0, (timer.at - out.now).total_seconds())
             entry = (time.monotonic() + delay_s, next(self._counter), timer)
@@ -271,8 +275,9 @@ class Reign:
         if self._around.tokens.is_right(attempt_id, report.token):
             word, message = self._apply(report, out), ""
         if word in ("stale", "refused"):
-            log.info("report_not_applied attempt_id=%s verdict=%s", attempt_id, word)
-            self._store.record_stale_report(attempt_id, word, msgspec.json.encode(outcome))
+            log.info("report_not_applied attempt_id=%.64s verdict=%s", attempt_id, word)
+        if word == "stale":  # what bears no right token may be anybody's, and is not kept
+            self._stale.append((attempt_id, msgspec.json.encode(outcome)))
         return Verdict(attempt_id=attempt_id, kind=outcome.kind, verdict=word, message=message)
 
     def _apply(self, report: Report, out: Decision) -> VerdictWord:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-import msgspec
+from sqlalchemy.engine import Connection
 
 from dag_engine.core.changes import Batch, StoredCommand, StoredEngine, StoredRun
 from dag_engine.storage import failures, loading, registrations
@@ -172,16 +172,18 @@ class SchedulerStore:
         if rows:
             self._write(lambda: [Step("touch_engine", rows)], deadline_s=_READ_DEADLINE_S)
 
-    def record_stale_report(self, attempt_id: str, verdict: str, outcome_json: bytes) -> None:
-        """Keep a report that changed nothing; best effort."""
+    def record_stale_reports(self, outcomes: Iterable[tuple[str, bytes]]) -> None:
+        """Keep reports that changed nothing, as attempt and JSON; best effort."""
+
+        def work(connection: Connection) -> None:
+            for attempt_id, outcome in outcomes:
+                text = outcome.decode("utf-8", "replace")
+                loading.add_stale_report(connection, attempt_id, "stale", text)
+
         try:
-            self._database.run_txn(
-                lambda connection: loading.add_stale_report(
-                    connection, attempt_id, verdict, outcome_json.decode("utf-8", "replace")
-                )
-            )
-        except (StorageError, msgspec.MsgspecError) as error:
-            log.warning("stale_report_not_recorded attempt_id=%s detail=%s", attempt_id, error)
+            self._database.run_txn(work)
+        except StorageError as error:
+            log.warning("stale_reports_not_recorded detail=%s", error)
 
     def close(self) -> None:
         """Close the connection; the lease runs on unless we resigned."""

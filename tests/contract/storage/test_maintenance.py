@@ -103,7 +103,7 @@ def test_runs_that_are_over_are_deleted_with_all_their_rows(
 
 
 def test_old_reports_are_forgotten(database: Database, leader: SchedulerStore) -> None:
-    leader.record_stale_report("r1.0.1", "stale", b"{}")
+    leader.record_stale_reports([("r1.0.1", b"{}")])
     assert maintenance.prune_stale_reports(database, MOMENT.replace(year=2000)) == 0
     assert maintenance.prune_stale_reports(database, MOMENT.replace(year=2100)) == 1
 

@@ -80,6 +80,27 @@ def test_reports_repeated_while_the_database_is_held_up_do_not_gather(
     rig.wait_state(run_id, "succeeded")
 
 
+def test_late_reports_are_kept_but_not_those_with_a_guessed_token(
+    start_scheduler: StartScheduler, start_engine: StartEngine, database: Database
+) -> None:
+    rig = start_scheduler()
+    engine = start_engine(rig)
+    run_id = rig.accept("a", "b")
+    engine.wait_for(f"{run_id}.0.1", f"{run_id}.1.1")
+    rig.command(run_id, "cancel", "a")
+    rig.wait_task(run_id, "a", "cancelled")
+    guessed = Report(outcome=ended(f"{run_id}.1.1"), token="guessed")
+    [verdict] = engine.report_with_tokens([guessed])
+    assert verdict.verdict == "refused"
+    assert [v.verdict for v in engine.report(ended(f"{run_id}.0.1"))] == ["stale"]
+    sql = "SELECT attempt_id, verdict FROM stale_reports"
+
+    def kept() -> list[tuple[str, str]]:
+        return [tuple(r) for r in database.read(lambda c: c.exec_driver_sql(sql).all())]
+
+    wait_until(lambda: kept() == [(f"{run_id}.0.1", "stale")], 5, lambda: str(kept()))
+
+
 def _beat(engine: EngineStandIn) -> HeartbeatReply:
     reply = engine.client.request(
         "POST",
