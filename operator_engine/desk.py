@@ -217,7 +217,8 @@ class Desk:
         """Apply the answer to a registration."""
         with self._lock:
             self._is_registering = False
-            self._epoch = max(self._epoch, reply.epoch)
+            # Also where it is lower: the database may be an older copy, or a new one.
+            self._epoch = reply.epoch
             self._reports_url = reports_url
             to_execution, to_monitor = self._table.settle(reply)
             execution, monitor = self._execution, self._monitor

@@ -147,7 +147,7 @@ class Registrar:
                     return self._settle(reply)
                 self._state = f"refused with {reply.status}: {read_sentence(reply)}"
                 is_refused = 400 <= reply.status < 500 and reply.status not in (408, 425, 429)
-            except (ConnectionFailedError, OSError, msgspec.DecodeError) as error:
+            except Exception as error:  # noqa: BLE001 - a store's file system raises what it likes
                 self._state, is_refused = str(error), False
             self._refusal = self._state if is_refused else ""
             self._desk.abandon_registration()

@@ -110,6 +110,12 @@ def test_epoch_of_the_registration_counts_too(desk: Desk) -> None:
     assert (caught.value.status, caught.value.code) == (409, "stale_epoch")
 
 
+def test_epoch_may_begin_anew_with_a_new_database(desk: Desk) -> None:
+    desk.begin_registration()
+    desk.settle(msgspec.structs.replace(REPLY, epoch=1), "http://r/reports")
+    assert desk.dispatch(make_dispatch(0, epoch=1)) == {"accepted": 1, "known": 0}
+
+
 def test_child_that_is_away_is_fed_when_it_is_back(desk: Desk, execution: Peer) -> None:
     desk.detach(execution.link)
     desk.dispatch(make_dispatch(0, 1))
