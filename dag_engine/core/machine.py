@@ -8,6 +8,8 @@ is refused, the run is loaded again.
 
 from __future__ import annotations
 
+import datetime as dt
+
 from dag_engine.core import retries
 from dag_engine.core.changes import AttemptRow
 from dag_engine.core.consequences import (
@@ -45,7 +47,9 @@ def resume_after_takeover(run: LiveRun, out: Decision) -> None:
     """Take up a run that an earlier scheduler left: offer what waits, set the timers again."""
     for task in run.tasks:
         if task.state is TaskState.RETRYING and run.state is not RunState.CANCELLING:
-            at = task.row.not_before or out.now
+            # A clock that was set back must not make the wait longer than any is.
+            latest = out.now + dt.timedelta(seconds=retries.LONGEST_DELAY_S)
+            at = min(task.row.not_before or out.now, latest)
             out.timers.append(Timer(at, "retry", run.run_id, task.plan.index, task.row.attempt))
         elif task.state in (TaskState.PENDING, TaskState.READY) and may_offer(task):
             offer(run, task, out)

@@ -253,6 +253,15 @@ def test_the_backstop_ends_what_its_executor_forgot() -> None:
     assert stage.kills == ["r1.0.1"]
 
 
+def test_a_clock_set_back_does_not_put_a_retry_off_for_days() -> None:
+    run = make_run([], details={"a": {"retries": 1, "retry_on": ["error"]}})
+    stage = Stage(run).start()
+    stage.end("a", "failed", "error")
+    stage.now -= dt.timedelta(days=3)
+    stage.decide(machine.resume_after_takeover)
+    assert stage.timers[-1].at - stage.now <= dt.timedelta(hours=1)
+
+
 def _replay(events) -> dict:
     states: dict = {}
     for event in events:
