@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _HEADER_LIMIT_BYTES = 64 * 1024
 _IDLE_TIMEOUT_S = 300.0
+_ACCEPT_PAUSE_S = 0.1
 _READ_SIZE = 256 * 1024
 
 
@@ -199,6 +201,7 @@ class HttpServer:
                 if self._is_closed:
                     return
                 log.warning("accept_failed name=%s detail=%s", self._name, error)
+                time.sleep(_ACCEPT_PAUSE_S)  # out of descriptors, say: not again at once
                 continue
             with self._lock:
                 if self._is_closed:
