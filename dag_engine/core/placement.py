@@ -163,7 +163,7 @@ class Placement:
     def waiting(self) -> dict[str, int]:
         """Count the tasks that wait, by queue; for metrics."""
         counts: dict[str, int] = {}
-        for (queue, _, _), bucket in self._buckets.items():
+        for (queue, _, _), bucket in list(self._buckets.items()):  # any thread may ask
             counts[queue] = counts.get(queue, 0) + len(bucket.heap)
         return counts
 
