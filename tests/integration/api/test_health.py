@@ -130,6 +130,22 @@ def test_version_is_that_of_the_program(rig: ApiRig) -> None:
     assert rig.client.get("/version").get_json()["name"] == "dagengine"
 
 
+def test_catalogue_is_paged_as_every_list_is(rig: ApiRig) -> None:
+    everything = rig.client.get("/api/v1/algorithms").get_json()
+    found, cursor = [], ""
+    for _ in everything["items"]:
+        page = rig.client.get(f"/api/v1/algorithms?limit=2{cursor}").get_json()
+        found += page["items"]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert len(everything["items"]) > 2
+    assert (found, everything["next_cursor"]) == (everything["items"], None)
+    assert rig.client.get("/api/v1/algorithms?cursor=x").status_code == 400
+    for other in ("executors", "operator-engines"):
+        assert rig.client.get(f"/api/v1/{other}?limit=1").status_code == 200
+
+
 def test_algorithms_are_described_for_a_front_end(rig: ApiRig) -> None:
     listed = rig.client.get("/api/v1/algorithms").get_json()["items"]
     one = rig.client.get("/api/v1/algorithms/algo_local_read_file").get_json()
