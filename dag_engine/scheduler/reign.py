@@ -69,6 +69,8 @@ EXPLAIN_AFTER_S = 0.1
 TOUCH_S = 5.0
 """How often it is stored which engines were heard of."""
 REMEMBERED_ENDS = 50_000
+TIMERS_KEPT = 10_000
+"""Where there are more timers than this, those of what has ended are thrown away early."""
 LOAD_CHUNK = 50
 
 
@@ -97,6 +99,7 @@ class Reign:
             lambda attempt_id, detail: tell(DispatchRefused(attempt_id, detail)),
         )
         self._timers: list[tuple[float, int, Timer]] = []
+        self._timers_limit = TIMERS_KEPT
         self._counter = itertools.count()
         self._recent_ends: OrderedDict[str, None] = OrderedDict()
         self._answers: list[tuple[Reply, Any]] = []
@@ -217,6 +220,10 @@ class Reign:
             delay_s = max(0.0, (timer.at - out.now).total_seconds())
             entry = (time.monotonic() + delay_s, next(self._counter), timer)
             heapq.heappush(self._timers, entry)
+        if len(self._timers) > self._timers_limit:
+            self._timers = [entry for entry in self._timers if self._is_wanted(entry[2])]
+            heapq.heapify(self._timers)
+            self._timers_limit = max(TIMERS_KEPT, 2 * len(self._timers))
         for run in out.ended:
             self._runs.pop(run.run_id, None)
 
@@ -411,6 +418,15 @@ class Reign:
         return actions[command.kind](run, out)
 
     # --- what is due ------------------------------------------------------------------------------
+
+    def _is_wanted(self, timer: Timer) -> bool:
+        run = self._runs.get(timer.run_id)
+        if run is None or run.is_final:
+            return False
+        if timer.kind == "cancel":
+            return True
+        task = run.tasks[timer.index]
+        return task.row.attempt == timer.attempt and not task.is_final
 
     def _fire_timers(self, out: Decision) -> None:
         now = time.monotonic()

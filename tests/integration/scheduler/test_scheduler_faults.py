@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from dag_engine.scheduler import reign
 from dag_engine.storage import tasks
 from dag_engine.storage.database import Database
 from executors.base import Heartbeat, HeartbeatReply, InventoryItem, Outcome, Report, ReportBatch
@@ -99,6 +100,22 @@ def test_late_reports_are_kept_but_not_those_with_a_guessed_token(
         return [tuple(r) for r in database.read(lambda c: c.exec_driver_sql(sql).all())]
 
     wait_until(lambda: kept() == [(f"{run_id}.0.1", "stale")], 5, lambda: str(kept()))
+
+
+def test_timers_of_what_has_ended_do_not_gather(
+    start_scheduler: StartScheduler, start_engine: StartEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reign, "TIMERS_KEPT", 4)
+    rig = start_scheduler()
+    engine = start_engine(rig, slots=1)
+    for _ in range(12):
+        run_id = rig.accept("a", timeout_s=86_400.0)
+        engine.wait_for(f"{run_id}.0.1")
+        engine.report(Outcome(attempt_id=f"{run_id}.0.1", kind="started"))
+        engine.report(ended(f"{run_id}.0.1"))
+    present = rig.scheduler.reign
+    assert present is not None
+    assert len(present._timers) <= 5
 
 
 def _beat(engine: EngineStandIn) -> HeartbeatReply:
