@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from dag_engine.storage.processes import is_surely_dead
 from dag_engine.storage.seat import SeatRow
 from dag_engine.storage.sessions import Session, own_process
 
@@ -29,7 +30,7 @@ class Leadership:
         self.epoch = 0
 
     def try_lead(self) -> int | None:
-        """Take an expired lease, or keep our own."""
+        """Take an expired lease or that of a process that is dead, or keep our own."""
         row = self._read()
         if row.holder == self._holder and row.epoch == (self.epoch or row.epoch):
             # Ours, perhaps by a takeover whose answer was lost.
@@ -70,7 +71,8 @@ class Leadership:
         return SeatRow(*rows[0])
 
     def _may_take(self, row: SeatRow) -> bool:
-        if row.is_expired:
+        # A scheduler that is started again need not wait for the lease of the one that died.
+        if row.is_expired or is_surely_dead(row.host, row.pid, row.process_started):
             return True
         seen = (row.epoch, row.batch, row.lease_until)
         if seen != self._seen:

@@ -10,6 +10,7 @@ import socket
 from pathlib import Path
 
 _KILL_WAIT_MS = 2_000
+_N_HOST_PARTS = 3
 
 
 def this_host() -> str:
@@ -37,6 +38,15 @@ def started_at(pid: int) -> int:
         return 0
     # The name in the second field may hold spaces and brackets, so count from its end.
     return int(status.rpartition(")")[2].split()[19])
+
+
+def is_surely_dead(host: str, pid: int, started: int) -> bool:
+    """Tell whether a process is known to be gone: it ran where we run, and no longer does.
+
+    Without boot and namespace in the host's name nothing is known: machines may share a name.
+    """
+    is_here = host == this_host() and len(host.split()) == _N_HOST_PARTS
+    return is_here and bool(pid and started) and started_at(pid) != started
 
 
 def kill_process(pid: int, started: int) -> bool:

@@ -183,6 +183,41 @@ def test_a_leader_stopped_in_the_middle_of_a_transaction_is_taken_over(
     assert [event.seq for event in events.list_events_after(database, "default", "r1", 0)] == [2]
 
 
+LEADER_PROGRAM = """
+import sys
+from dag_engine.config import DatabaseConfig
+from dag_engine.storage.database import Database
+from dag_engine.storage.scheduler_store import SchedulerStore
+
+store = SchedulerStore(
+    Database(sys.argv[1], DatabaseConfig()), holder="first", url="http://x", lease_s=600.0
+)
+print(store.try_lead(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_leader_that_died_on_this_machine_is_followed_at_once(
+    database: Database, open_store: OpenStore
+) -> None:
+    second = open_store("second", 600.0)
+    child = subprocess.Popen(
+        [sys.executable, "-c", LEADER_PROGRAM, database.url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "1\n"
+        assert second.try_lead() is None
+    finally:
+        child.kill()
+        child.communicate()
+    assert second.try_lead() == 2
+    second.commit(one_event())
+
+
 def _is_stopped(pid: int) -> bool:
     with open(f"/proc/{pid}/stat", encoding="utf-8") as status:
         return status.read().rpartition(")")[2].split()[0] == "T"

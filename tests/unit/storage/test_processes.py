@@ -32,3 +32,16 @@ def test_a_host_is_named_with_its_boot_and_pid_namespace() -> None:
     assert name
     assert len(boot) == 36
     assert namespace.startswith("pid:[")
+
+
+def test_only_what_ran_here_is_known_to_be_dead() -> None:
+    here, started = processes.this_host(), processes.started_at(os.getpid())
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    child_started = processes.started_at(child.pid)
+    assert not processes.is_surely_dead(here, os.getpid(), started)
+    assert not processes.is_surely_dead(here, child.pid, child_started)
+    child.communicate()
+    assert processes.is_surely_dead(here, child.pid, child_started)
+    assert processes.is_surely_dead(here, os.getpid(), started - 1)
+    assert not processes.is_surely_dead("another-host boot pid:[1]", child.pid, child_started)
+    assert not processes.is_surely_dead("", 0, 0)
