@@ -28,7 +28,7 @@ demo: setup  ## Run the German credit example from start to end, and print its r
 run: setup  ## Serve on this machine until Ctrl-C
 	@$(BIN)/dagengine serve --home $(HOME_DIR)
 
-test: setup-dev lint  ## Lint, then run all tests
+test: setup-dev lint  ## Lint, then run all tests but the long ones
 	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 lint: setup-dev  ## Check format, style, types and the direction of imports
