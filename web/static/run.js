@@ -3,7 +3,7 @@
 import { download, events, get, post } from "./api.js";
 import { reportCard } from "./charts.js";
 import { bytes, duration, facts, FINAL, fillProgress, make, moment, showMessage, stateBadge } from "./parts.js";
-import { onLanguage, say, startLanguage } from "./words.js";
+import { onLanguage, say, sayReason, startLanguage } from "./words.js";
 
 const SHOWN = 1000;
 const PREVIEW_ROWS = 50;
@@ -37,7 +37,7 @@ function showRun() {
   fillProgress(at("progress"), run.tasks, run.n_tasks);
   const isFinal = FINAL.has(run.state);
   const allowed = {
-    pause: ["pending", "running"].includes(run.state), resume: ["pausing", "paused"].includes(run.state),
+    pause: run.state === "running", resume: ["pausing", "paused"].includes(run.state),
     cancel: !isFinal && run.state !== "cancelling", retry: isFinal && run.state !== "succeeded",
   };
   for (const button of document.querySelectorAll("[data-control]")) button.disabled = !allowed[button.dataset.control];
@@ -62,7 +62,7 @@ function row(task) {
     make("td", {}, task.title || task.operator, task.title ? make("small", { textContent: task.operator }) : null),
     make("td", { textContent: task.algorithm }),
     make("td", {}, stateBadge(task.state), progressOf(task)),
-    make("td", {}, task.reason, task.message ? make("small", { textContent: task.message }) : null),
+    make("td", {}, sayReason(task.reason), task.message ? make("small", { textContent: task.message }) : null),
     make("td", { textContent: task.attempt || "" }),
     make("td", { textContent: duration(task.started_at, task.ended_at) }),
     make("td", {}, ...task.outputs.map((item) => output(task, item))),
@@ -167,8 +167,8 @@ function showAttempt(task) {
   const attempt = task.attempts.find((one) => one.attempt === number);
   const metrics = Object.entries(task.metrics).map(([name, value]) => `${name} = ${value}`).join(", ");
   at("detail-facts").replaceChildren(facts([
-    ["algorithm", task.algorithm], ["reason", [task.reason, task.message].filter(Boolean).join(" · ")],
-    ["error", attempt?.message], ["hint", attempt?.hint],
+    ["algorithm", task.algorithm], ["reason", [sayReason(task.reason), task.message].filter(Boolean).join(" · ")],
+    ["error", attempt?.message === task.message ? "" : attempt?.message], ["hint", attempt?.hint],
     ["traceback", attempt?.traceback ? make("pre", { className: "log", textContent: attempt.traceback }) : ""],
     ["engine", attempt?.engine], ["worker", attempt?.worker], ["metrics", metrics], ["seed", task.seed],
   ]));
@@ -258,6 +258,7 @@ setInterval(() => {
     showTasks();
   }
 }, 1000);
+at("title").textContent = runId;
 startLanguage();
 refreshLoop();
 follow();

@@ -15,7 +15,7 @@ const WORDS = {
     actual: "actual", predicted: "predicted", positive: "positive", negative: "negative",
     curve: "Curve",
     first_rows: "First {0} of {1} rows",
-    states: {},
+    states: {}, reasons: {},
   },
   zh: {
     other: "English", docs: "接口文档", runs: "运行", run: "运行", dag: "流程", state: "状态", tasks: "任务",
@@ -36,6 +36,13 @@ const WORDS = {
       succeeded: "成功", failed: "失败", cancelled: "已取消", skipped: "已跳过",
       upstream_failed: "上游失败", pausing: "暂停中", paused: "已暂停", cancelling: "取消中",
     },
+    reasons: {
+      ran: "已运行", slots_busy: "没有空闲的槽位", queue_full: "队列已满", no_engine: "没有合适的算子引擎",
+      engine_away: "算子引擎失联", run_paused: "运行已暂停", asked: "人为操作", stopped: "运行已停止",
+      not_needed: "不需要", upstream: "缺少上游结果", error: "出错", invalid_input: "输入无效",
+      invalid_output: "输出无效", timeout: "超时", out_of_memory: "内存不足", segfault: "进程崩溃",
+      exited: "进程自行退出", disk_full: "磁盘已满", killed: "进程被杀死", lost: "失联", quarantined: "已隔离",
+    },
   },
 };
 
@@ -55,6 +62,10 @@ export function say(word, ...values) {
 
 export function sayState(state) {
   return WORDS[language].states[state] ?? state.replaceAll("_", " ");
+}
+
+export function sayReason(reason) {
+  return WORDS[language].reasons[reason] ?? (reason || "").replaceAll("_", " ");
 }
 
 // What bears its own title in both languages: curves, axes, algorithms.
