@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from urllib.parse import quote
 
 from flask import Response, request
 
@@ -156,9 +157,21 @@ def get_content(query: Query, run_id: str, operator: str, port: int) -> Response
     answer.call_on_close(file.close)
     answer.content_length = ref.size_bytes
     answer.set_etag(ref.sha256)
-    ending = ref.uri.rpartition("/")[2].partition(".")[2]
-    answer.headers["Content-Disposition"] = f'attachment; filename="{port}.{ending}"'
+    answer.headers["Content-Disposition"] = _name_download(ref, port)
     return answer
+
+
+def _name_download(ref: ArtifactRef, port: int) -> str:
+    """Name the file as the algorithm did; browsers too old for its letters get the port's number.
+
+    References
+    ----------
+    RFC 6266 and RFC 8187: `filename*` carries UTF-8.
+    """
+    ending = ref.uri.rpartition("/")[2].partition(".")[2]
+    plain = f'attachment; filename="{port}.{ending}"'
+    name = str(ref.meta.get("name", ""))
+    return f"{plain}; filename*=UTF-8''{quote(name, safe='')}" if name else plain
 
 
 def _find_artifact(run_id: str, operator: str, port: int) -> ArtifactRef:

@@ -106,8 +106,8 @@ def test_the_run_succeeds_though_a_process_is_killed_in_its_middle(
 def _final(service: RunningService, run_id: str) -> dict | None:
     try:
         reply = service.session.get(f"{service.url}/api/v1/runs/{run_id}", timeout=30)
-    except requests.ConnectionError:
-        return None  # the api is the one that was killed
+    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+        return None  # the api is the one that was killed, perhaps in the middle of its answer
     if reply.status_code != 200:
         return None
     run = reply.json()
