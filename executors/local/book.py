@@ -30,7 +30,8 @@ class Attempt:
     """One attempt that is held.
 
     `task` is its bytes until it is handed to a worker; `outcome` those of its end. `cause` says
-    why we are killing it.
+    why we are killing it. `limit_mb` is its memory limit; `held_bytes` is what its worker held
+    before it and what its cgroup, if it has one, does not count.
     """
 
     id: str
@@ -46,6 +47,8 @@ class Attempt:
     progress: bytes = b""
     progress_timer: Timer | None = None
     dropped_log_bytes: int = 0
+    limit_mb: int | None = None
+    held_bytes: int = 0
     timers: list[Timer] = field(default_factory=list)
 
 

@@ -8,6 +8,7 @@ import signal
 import msgspec
 
 from executors.base import Outcome
+from executors.local import cgroups
 from executors.local.book import Attempt, cancelled, failed
 
 _CRASHES = (signal.SIGSEGV, signal.SIGBUS)
@@ -38,8 +39,7 @@ def describe_death(
             "Give the operator a longer timeout, or less to do.",
         )
     if attempt.cause == "memory":
-        hint = "Give the operator more memory, or smaller inputs."
-        return failed(attempt, "out_of_memory", attempt.detail, hint)
+        return failed(attempt, "out_of_memory", attempt.detail, cgroups.HINT)
     if result.si_code == os.CLD_EXITED:
         outcome = failed(
             attempt,

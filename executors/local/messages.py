@@ -49,8 +49,8 @@ class WorkerWord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a worker says.
 
     `born`: its process id, told by whoever forked it. `ready`: it takes tasks. `progress` and
-    `end` carry an outcome; `end` also says why the worker should be replaced, if it should, and
-    how long the attempt's log is.
+    `end` carry an outcome; `end` also says why the worker should be replaced, if it should, how
+    long the attempt's log is, and why no cgroup could be entered.
     """
 
     kind: Literal["born", "ready", "progress", "end"]
@@ -59,6 +59,7 @@ class WorkerWord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outcome: msgspec.Raw = msgspec.Raw(b"null")
     retire: str = ""
     log_bytes: int = 0
+    cgroup_error: str = ""
 
 
 class TemplateWord(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from executors.base import ExecutorSettings
+from executors.base import ExecutorSettings, Resources
 from executors.errors import ExecutorError
+from executors.local.cgroups import Cages
 
 DEFAULT_PRELOAD = (
     "pydantic.main",
@@ -74,6 +75,9 @@ class LocalOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Modules that a worker has imported before its first task; empty = none.
     memory_mb : int, optional
         Memory limit in MiB of a task that names none; None = no limit.
+    cgroups : str
+        `auto`: the kernel keeps memory limits where cgroups can be made; `off`: limits are kept by
+        watching alone.
     max_tasks_per_worker : int
         A worker is replaced after so many tasks.
     max_growth_mb : int
@@ -90,11 +94,16 @@ class LocalOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     workers: int = 0
     preload: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_PRELOAD))
     memory_mb: int | None = None
+    cgroups: Literal["auto", "off"] = "auto"
     max_tasks_per_worker: int = 500
     max_growth_mb: int = 512
     log_limit_bytes: int = 64 * 1024 * 1024
     kill_grace_s: float = 0.5
     start_report_s: float = 0.05
+
+    def memory_limit_mb(self, resources: Resources) -> int | None:
+        """Memory limit of a task with these resources; None = no limit."""
+        return resources.memory_mb or self.memory_mb
 
 
 _LOWEST: dict[str, float] = {
@@ -110,6 +119,11 @@ _LOWEST: dict[str, float] = {
 
 def read_options(executor: str, options: dict[str, Any]) -> LocalOptions:
     """Check the options as configured. Raises `LocalOptionsError` naming the wrong one."""
+    cgroups = options.get("cgroups", "auto")
+    if cgroups is False:  # what YAML makes of off without quotes
+        options = {**options, "cgroups": "off"}
+    elif cgroups not in {"auto", "off"}:
+        raise LocalOptionsError(executor, f"cgroups must be auto or off, not {cgroups!r}.")
     try:
         checked = msgspec.convert(options, LocalOptions)
     except msgspec.ValidationError as error:
@@ -126,13 +140,14 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a pool supervisor reads from its settings file.
 
     `runner` is the worker-side function that runs one attempt, `module:function`; tests name
-    another.
+    another. `cages` is not in the file: the supervisor finds it at its start.
     """
 
     name: str
     options: LocalOptions
     executor: ExecutorSettings
     runner: str = "executors.runtime.attempt:run_attempt"
+    cages: Cages | None = None
 
     @property
     def n_slots(self) -> int:
@@ -154,6 +169,7 @@ class PoolPaths:
     def __init__(self, home: str, executor: str) -> None:
         name = _file_name(executor)
         home = os.path.abspath(home)
+        self.pool = name
         self.run = os.path.join(home, "run")
         self.spool = os.path.join(home, "spool")
         self.work = os.path.join(home, "work")

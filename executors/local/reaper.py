@@ -7,6 +7,7 @@ stray of a dead worker, and may be killed.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import shutil
@@ -15,6 +16,8 @@ import time
 from collections.abc import Callable
 
 from executors.local import linux, proctree
+from executors.local.book import Attempt
+from executors.local.cgroups import Cages
 from executors.local.loop import Loop
 from executors.local.pool import WorkerPool, WorkerRecord, fork_safely
 
@@ -22,15 +25,18 @@ log = logging.getLogger(__name__)
 
 _SWEEP_EVERY_S = 0.02
 _SWEEP_LIMIT_S = 1.0
+_CAGE_RETRY_S = 0.02
+_N_CAGE_TRIES = 500
 
 
 class Reaper:
     """Signals, waits and sweeps, for one pool."""
 
-    def __init__(self, loop: Loop, pool: WorkerPool, grace_s: float) -> None:
+    def __init__(self, loop: Loop, pool: WorkerPool, grace_s: float, cages: Cages | None) -> None:
         self._loop = loop
         self._pool = pool
         self._grace_s = grace_s
+        self._cages = cages
         self._pid = os.getpid()
         self._removers: set[int] = set()
         self._waiting: list[tuple[float, Callable[[], None]]] = []
@@ -47,6 +53,9 @@ class Reaper:
         if worker in self._pool.workers:
             self._pool.leave(worker)
             proctree.kill_trees([worker.pid])
+            attempt = worker.attempt
+            if self._cages is not None and attempt is not None and attempt.limit_mb is not None:
+                self._cages.kill(attempt.id)
 
     def reap(self) -> None:
         """Wait for every child that has ended."""
@@ -120,6 +129,16 @@ class Reaper:
             finally:
                 os._exit(0)
         self._removers.add(pid)
+
+    def remove_cage(self, attempt: Attempt, n_tries: int = _N_CAGE_TRIES) -> None:
+        """Remove the cgroup of an attempt that is over, with all processes that are in it still."""
+        if self._cages is None or attempt.limit_mb is None or self._cages.remove(attempt.id):
+            return
+        if n_tries:
+            retry = functools.partial(self.remove_cage, attempt, n_tries - 1)
+            self._loop.call_after(_CAGE_RETRY_S, retry)
+        else:
+            log.warning("cgroup_not_removed attempt_id=%s", attempt.id)
 
     def kill_all(self) -> None:
         """Kill every child with its tree, and wait for them."""

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from executors.base import Outcome
-from executors.local import linux
+from executors.local import cgroups, linux
 from executors.local.book import Attempt, AttemptBook, cancelled
 from executors.local.channel import Outbox
 from executors.local.deaths import describe_death
@@ -62,7 +62,8 @@ class Supervisor:
             on_broken=self._on_broken,
         )
         self._pool = WorkerPool(self._loop, self._outbox, settings, events)
-        self._reaper = Reaper(self._loop, self._pool, settings.options.kill_grace_s)
+        grace_s = settings.options.kill_grace_s
+        self._reaper = Reaper(self._loop, self._pool, grace_s, settings.cages)
         self._watch = Watch(self._loop, self._book, settings, self._on_late, self._on_too_large)
         self._desk: Desk | None = None
 
@@ -124,6 +125,8 @@ class Supervisor:
             self._desk.close()
         self._pool.close()
         self._reaper.kill_all()
+        if self._settings.cages is not None:
+            self._settings.cages.close()
         self._book.journal.flush()
         self._book.journal.close()
 
@@ -216,6 +219,9 @@ class Supervisor:
         else:
             self._book.end_as_told(attempt, self._outcome_of(attempt, word))
             worker.attempt = None
+            if word.cgroup_error:
+                log.warning("cgroup_refused pid=%d error=%s", worker.pid, word.cgroup_error)
+            self._reaper.remove_cage(attempt)
             self._let_go(worker, word.retire)
 
     def _outcome_of(self, attempt: Attempt, word: WorkerWord) -> bytes:
@@ -247,11 +253,16 @@ class Supervisor:
         if attempt is None:
             self._reaper.when_swept(lambda: None)
         else:
-            is_out_of_memory = self._watch.has_kernel_killed()
+            killing = self._watch.killing(attempt)
+            if killing == "limit" and not attempt.cause:
+                attempt.cause = "memory"
+                attempt.detail = cgroups.limit_sentence(attempt.limit_mb or 0)
+            is_out_of_memory = bool(killing) or self._watch.has_kernel_killed()
             death = describe_death(attempt, result, is_out_of_memory=is_out_of_memory)
             self._reaper.when_swept(lambda: self._end_dead(attempt, worker, death))
 
     def _end_dead(self, attempt: Attempt, worker: WorkerRecord, death: Outcome) -> None:
+        self._reaper.remove_cage(attempt)
         log_bytes = self._watch.finish_log(attempt)
         death = msgspec.structs.replace(death, worker=worker.name, log_bytes=log_bytes)
         self._book.end(attempt, death)
@@ -301,7 +312,9 @@ def main(arguments: list[str]) -> int:
         log.error("pool_locked path=%s: another supervisor of this pool is running", paths.lock)
         return 3
     clear_remains(paths, arguments[0])
-    Supervisor(settings).run()
+    is_wanted = settings.options.cgroups == "auto"
+    cages = cgroups.open_cages(paths.pool, paths.socket, is_wanted=is_wanted)
+    Supervisor(msgspec.structs.replace(settings, cages=cages)).run()
     return 0
 
 

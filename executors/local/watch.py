@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from executors.local import linux, proctree
+from executors.local import cgroups, linux, proctree
 from executors.local.book import Attempt, AttemptBook
 from executors.local.loop import Loop
 from executors.local.options import PoolSettings, log_path
@@ -47,6 +47,7 @@ class Watch:
         self._loop = loop
         self._book = book
         self._options = settings.options
+        self._cages = settings.cages
         self._logs = settings.executor.logs
         self._on_late = on_late
         self._on_too_large = on_too_large
@@ -56,6 +57,9 @@ class Watch:
 
     def begin(self, attempt: Attempt) -> None:
         """Watch an attempt that has just been handed to its worker."""
+        attempt.limit_mb = self._options.memory_limit_mb(attempt.head.resources)
+        if attempt.limit_mb is not None and self._cages is not None and attempt.worker is not None:
+            attempt.held_bytes = proctree.own_memory_bytes(attempt.worker.pid)
         look_s = min(_FIRST_LOOK_S, self._options.start_report_s)
         attempt.timers.append(self._loop.call_after(look_s, lambda: self._look(attempt, look_s)))
         if attempt.head.timeout_s is not None:
@@ -111,11 +115,16 @@ class Watch:
         self._loop.call_after(_MEMORY_EVERY_S if has_limit else _LOG_EVERY_S, self._tick)
 
     def _check_memory(self, attempt: Attempt) -> bool:
-        limit_mb = attempt.head.resources.memory_mb or self._options.memory_mb
+        limit_mb = attempt.limit_mb
         if limit_mb is None or attempt.worker is None or attempt.cause:
             return False
+        if self.killing(attempt) == "limit":  # of its processes one was killed, and others wait
+            self._on_too_large(attempt, cgroups.limit_sentence(limit_mb))
+            return True
         pids = [attempt.worker.pid, *proctree.descendants_of(attempt.worker.pid)]
         limit_bytes = limit_mb * 1024 * 1024
+        if self._cages is not None and self._cages.has(attempt.id):
+            limit_bytes += attempt.held_bytes  # the kernel's limit is to be met first
         if sum(map(proctree.own_memory_bytes, pids)) > limit_bytes:
             # Pages shared with the template and among the task's processes were counted in full.
             used_bytes = sum(map(proctree.proportional_memory_bytes, pids))
@@ -124,6 +133,12 @@ class Watch:
                 detail = f"The attempt used {used_mb} MiB of memory; its limit is {limit_mb} MiB."
                 self._on_too_large(attempt, detail)
         return True
+
+    def killing(self, attempt: Attempt) -> cgroups.Killing:
+        """Tell whether the kernel killed a process in the cgroup of the attempt, and why."""
+        if self._cages is None or attempt.limit_mb is None:
+            return ""
+        return self._cages.killing(attempt.id)
 
     def has_kernel_killed(self) -> bool:
         """Whether the kernel killed a process for want of memory within the last moments."""

@@ -24,7 +24,7 @@ from typing import NoReturn
 import msgspec
 
 from executors.base import ExecutorSettings, Outcome, Task
-from executors.local import birth, linux, options, proctree
+from executors.local import birth, cgroups, linux, options, proctree
 from executors.local.messages import WorkerWord
 from executors.transport.frames import FrameDecoder, encode_frame
 
@@ -78,6 +78,9 @@ class Worker:
         self._raw_environ = dict(_raw_environ())
         self._work = options.PoolPaths(settings.executor.home, settings.name).work
         self._base_bytes = 0
+        self._cage_limit_mb: int | None = None
+        self._cgroup_error = ""
+        self._is_cgroup_error_told = False
 
     def run(self) -> NoReturn:
         """Take tasks until the supervisor closes the socket."""
@@ -135,10 +138,14 @@ class Worker:
         except OSError as error:
             outcome = self._log_failure(task, error)
         else:
+            self._enter_cage(task)
             outcome = self._run_runner(task)
         if os.getpid() != self._pid:  # a child that the algorithm forked came back here
             os._exit(0)
         retire = self._clean_up(task)
+        if self._cage_limit_mb is not None:
+            outcome = self._name_killing(outcome, self._cage_limit_mb)
+            retire = self._leave_cage(retire)
         log_bytes = self._log_size()
         outcome = msgspec.structs.replace(
             outcome,
@@ -153,6 +160,7 @@ class Worker:
             outcome=msgspec.Raw(self._encode_outcome(outcome)),
             retire=retire,
             log_bytes=log_bytes,
+            cgroup_error=self._take_cgroup_error(),
         )
 
     def _open_log(self, attempt_id: str) -> None:
@@ -230,6 +238,46 @@ class Worker:
         frame = encode_frame(_encode(word))
         with self._send_lock:
             self._sock.sendall(frame)
+
+    # --- cgroup -----------------------------------------------------------------------------------
+
+    def _enter_cage(self, task: Task) -> None:
+        limit_mb = self._settings.options.memory_limit_mb(task.resources)
+        cages = self._settings.cages
+        if limit_mb is None or cages is None:
+            return
+        try:
+            cages.enter(task.attempt_id, limit_mb)
+        except OSError as error:  # the limit is then kept by watching
+            self._cgroup_error = str(error)
+        else:
+            self._cage_limit_mb = limit_mb
+
+    def _name_killing(self, outcome: Outcome, limit_mb: int) -> Outcome:
+        """Name the true reason where the task failed because a child of it was killed."""
+        cages = self._settings.cages
+        if outcome.state != "failed" or not cages or cages.killing(self._attempt_id) != "limit":
+            return outcome
+        return msgspec.structs.replace(
+            outcome,
+            reason="out_of_memory",
+            message=f"{cgroups.limit_sentence(limit_mb)} Then it failed: {outcome.message}",
+            hint=cgroups.HINT,
+        )
+
+    def _leave_cage(self, retire: str) -> str:
+        cages = self._settings.cages
+        has_left = cages is None or cages.leave(self._attempt_id)
+        self._cage_limit_mb = None
+        return retire if has_left or retire == "children" else "cgroup"
+
+    def _take_cgroup_error(self) -> str:
+        """Tell it once."""
+        error, self._cgroup_error = self._cgroup_error, ""
+        if self._is_cgroup_error_told:
+            return ""
+        self._is_cgroup_error_told = bool(error)
+        return error
 
     # --- after a task -----------------------------------------------------------------------------
 

@@ -169,6 +169,41 @@ def memory_hog(context: Context, params: HogParams) -> dict:
     return {"held": len(held)}
 
 
+class ChildHogParams(Params):
+    then: Literal["hang", "fail"] = "hang"
+
+
+@algorithm("child_hog", title="Have a child take more and more memory", outputs=REPORT)
+def child_hog(context: Context, params: ChildHogParams) -> dict:
+    note(params, "child_hog")
+    child = os.fork()
+    if child == 0:
+        memory_hog(context, HogParams())
+        os._exit(0)
+    os.waitpid(child, 0)
+    if params.then == "hang":
+        time.sleep(600)
+    raise RuntimeError("the child is gone")
+
+
+class HoldParams(Params):
+    keep_mb: int = 0
+    take_mb: int = 0
+    seconds: float = 0.0
+
+
+_kept = []
+
+
+@algorithm("hold_memory", title="Take memory; keep some for ever", outputs=REPORT)
+def hold_memory(context: Context, params: HoldParams) -> dict:
+    note(params, "hold_memory")
+    _kept.append(b"x" * (params.keep_mb << 20))
+    taken = b"x" * (params.take_mb << 20)
+    time.sleep(params.seconds)
+    return {"held": len(taken)}
+
+
 class ChildParams(Params):
     then: Literal["hang", "return", "die"] = "hang"
 
