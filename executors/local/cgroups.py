@@ -160,7 +160,7 @@ def open_cages(pool: str, identity: str, *, is_wanted: bool) -> Cages | None:
         return None
     try:
         own = find_place(_read("/proc/self/mountinfo"), _read("/proc/self/cgroup"))
-        cages = _make_cages(own, folder_prefix(pool, identity))
+        cages = make_cages(own, folder_prefix(pool, identity))
     except (OSError, CgroupsUnusableError) as error:
         log.info("memory_limits kept_by=watching why=%r", str(error))
         return None
@@ -218,7 +218,10 @@ def _unescape(path: str) -> str:
     return os.fsdecode(raw)
 
 
-def _make_cages(own: Place, prefix: str) -> Cages:
+def make_cages(own: Place, prefix: str) -> Cages:
+    """Make the folder of a pool, after a trial that a limit can be set in it. Raises OSError or
+    `CgroupsUnusableError`.
+    """
     base = own.path if own.version == 1 else find_delegated(own)
     for name in {own.path, base}:
         if not os.access(os.path.join(name, _PROCS), os.W_OK):

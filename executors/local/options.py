@@ -122,7 +122,7 @@ def read_options(executor: str, options: dict[str, Any]) -> LocalOptions:
     cgroups = options.get("cgroups", "auto")
     if cgroups is False:  # what YAML makes of off without quotes
         options = {**options, "cgroups": "off"}
-    elif cgroups not in {"auto", "off"}:
+    elif cgroups not in ("auto", "off"):
         raise LocalOptionsError(executor, f"cgroups must be auto or off, not {cgroups!r}.")
     try:
         checked = msgspec.convert(options, LocalOptions)

@@ -27,6 +27,8 @@ from executors.local.startup import take_lock
         ({"workers": -1}, "workers must be at least 0, not -1"),
         ({"log_limit_bytes": 10}, "log_limit_bytes must be at least 1024, not 10"),
         ({"memory_mb": 0}, "memory_mb must be at least 1, not 0"),
+        ({"cgroups": "never"}, "cgroups must be auto or off, not 'never'"),
+        ({"cgroups": True}, "cgroups must be auto or off, not True"),
     ],
 )
 def test_wrong_option_is_named(options: dict[str, Any], said: str) -> None:
@@ -34,6 +36,12 @@ def test_wrong_option_is_named(options: dict[str, Any], said: str) -> None:
         read_options("本地", options)
     assert "'本地'" in str(caught.value)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301 - our own
+
+
+def test_cgroups_are_used_unless_switched_off() -> None:
+    assert read_options("local", {}).cgroups == "auto"
+    assert read_options("local", {"cgroups": "off"}).cgroups == "off"
+    assert read_options("local", {"cgroups": False}).cgroups == "off"  # YAML's off
 
 
 def test_slots_are_the_workers_then_the_engine_s_then_two_per_core(tmp_path: Path) -> None:
