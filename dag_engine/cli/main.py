@@ -27,7 +27,7 @@ _COMMANDS = {
     "algorithms": ("algorithms:algorithms", "Show what operators can run; check your own."),
     "datasets": ("datasets:datasets", "Register and show data."),
     "tokens": ("tokens:tokens", "Make and revoke API tokens."),
-    "db": ("db:db", "Make or check the tables of the database."),
+    "db": ("db:db", "Make, check, copy or clear the database."),
     "config": ("config:config", "Show the configuration."),
     "version": ("version:version", "Print the version."),
 }

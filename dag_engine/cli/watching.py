@@ -21,6 +21,7 @@ from dag_engine.cli.output import STATE_STYLES, parse_moment, show_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.text import Text
 
 Run = dict[str, Any]
 Task = dict[str, Any]
@@ -28,6 +29,7 @@ Task = dict[str, Any]
 FINAL_STATES = {"succeeded", "failed", "cancelled"}
 _PATIENCE_S = 60.0
 _MAX_FAILURES = 10
+_LONGEST_NAME = 30
 _MARKS = {
     "succeeded": "✓",
     "failed": "✗",
@@ -173,10 +175,10 @@ def _render(run: Run, tasks: list[Task], height: int) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
-    table.add_column(width=1)
-    for _ in range(4):
-        table.add_column(no_wrap=True, overflow="ellipsis")
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1), expand=True)
+    # Where a terminal is narrow, a long reason gives way, not the name and the state.
+    for share in (None, None, None, None, 1):
+        table.add_column(ratio=share, no_wrap=True, overflow="ellipsis")
     shown = _choose(tasks, height)
     for task in shown:
         state = task["state"]
@@ -184,7 +186,7 @@ def _render(run: Run, tasks: list[Task], height: int) -> RenderableType:
         took = _find_seconds(task)
         table.add_row(
             _render_mark(state, style),
-            Text(task.get("title") or task["operator"]),
+            _shorten(task.get("title") or task["operator"]),
             Text(state, style),
             Text("" if took is None else show_seconds(took), "dim", justify="right"),
             Text(_describe_detail(task), "dim"),
@@ -194,6 +196,14 @@ def _render(run: Run, tasks: list[Task], height: int) -> RenderableType:
         summary = ", ".join(f"{number} {state}" for state, number in counts.most_common())
         return Group(table, Text(f"{len(tasks)} operators: {summary}", "bold"))
     return Group(table, Text(f"run {run['id']}: {run['state']}", "dim"))
+
+
+def _shorten(name: str) -> Text:
+    from rich.text import Text
+
+    text = Text(name)
+    text.truncate(_LONGEST_NAME, overflow="ellipsis")
+    return text
 
 
 def _render_mark(state: str, style: str) -> RenderableType:

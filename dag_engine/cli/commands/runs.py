@@ -242,6 +242,8 @@ def _print_why(task: dict[str, Any]) -> None:
                 for attempt in attempts
             ],
         )
+        if attempts[-1].get("traceback"):
+            click.echo(f"\n{attempts[-1]['traceback'].rstrip()}")
 
 
 def _explain(task: dict[str, Any]) -> str:
