@@ -187,6 +187,15 @@ class Worker:
         )
 
     def _run_runner(self, task: Task) -> Outcome:
+        if task.resources.gpu > 0:
+            return Outcome(
+                attempt_id=task.attempt_id,
+                kind="ended",
+                state="failed",
+                reason="invalid_input",
+                message=f"It asks for {task.resources.gpu:g} GPU, and the local pool has none.",
+                hint="Leave run.resources.gpu out, or name an executor that has GPUs.",
+            )
         failure = self._load_runner()
         if self._runner is not None:
             try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from executors.base import ExecutorSettings, Outcome, Task
+from executors.base import ExecutorSettings, Outcome, Resources, Task
 from executors.contract_tools import Ledger, Listener, is_alive, submit
 from executors.errors import ExecutorError, ExecutorUnavailableError
 from executors.local.client import is_pool_reachable
@@ -86,6 +86,17 @@ def first_told(pool: PoolProcess) -> dict[str, Outcome]:
 
 
 # --- death and restart of the supervisor ----------------------------------------------------------
+
+
+def test_a_task_that_asks_for_a_gpu_is_told_that_there_is_none(
+    start_pool: Pools, listen: Listen
+) -> None:
+    listener = listen(start_pool(workers=1))
+    handle = submit(listener.executor, make_task("ok", resources=Resources(gpu=1)))
+    end = listener.end_of(handle)
+    assert (end.state, end.reason) == ("failed", "invalid_input")
+    assert "1 GPU" in end.message
+    assert "run.resources.gpu" in end.hint
 
 
 def test_supervisor_killed_takes_its_workers_along_and_its_successor_tells_what_was_lost(
