@@ -31,7 +31,8 @@ class Attempt:
 
     `task` is its bytes until it is handed to a worker; `outcome` those of its end. `cause` says
     why we are killing it. `limit_mb` is its memory limit; `held_bytes` is what its worker held
-    before it and what its cgroup, if it has one, does not count.
+    before it and what its cgroup, if it has one, does not count; `hit_at`: when a process of it was
+    seen to have been killed at the limit.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Attempt:
     dropped_log_bytes: int = 0
     limit_mb: int | None = None
     held_bytes: int = 0
+    hit_at: float | None = None
     timers: list[Timer] = field(default_factory=list)
 
 

@@ -21,6 +21,7 @@ _MEMORY_EVERY_S = 0.1
 _LOG_EVERY_S = 0.25
 _FIRST_LOOK_S = 0.05
 _PROGRESS_EVERY_S = 0.5
+_HIT_GRACE_S = 1.0
 _N_OOM_SAMPLES = 8
 _OOM_WINDOW_S = 5.0
 
@@ -118,7 +119,7 @@ class Watch:
         limit_mb = attempt.limit_mb
         if limit_mb is None or attempt.worker is None or attempt.cause:
             return False
-        if self.killing(attempt) == "limit":  # of its processes one was killed, and others wait
+        if self._waits_for_killed(attempt):
             self._on_too_large(attempt, cgroups.limit_sentence(limit_mb))
             return True
         pids = [attempt.worker.pid, *proctree.descendants_of(attempt.worker.pid)]
@@ -133,6 +134,14 @@ class Watch:
                 detail = f"The attempt used {used_mb} MiB of memory; its limit is {limit_mb} MiB."
                 self._on_too_large(attempt, detail)
         return True
+
+    def _waits_for_killed(self, attempt: Attempt) -> bool:
+        """Whether one of its processes was killed at the limit a while ago, and the others go on:
+        maybe they wait for it. One that fails of it by itself can say more.
+        """
+        if attempt.hit_at is None and self.killing(attempt) == "limit":
+            attempt.hit_at = time.monotonic()
+        return attempt.hit_at is not None and time.monotonic() > attempt.hit_at + _HIT_GRACE_S
 
     def killing(self, attempt: Attempt) -> cgroups.Killing:
         """Tell whether the kernel killed a process in the cgroup of the attempt, and why."""

@@ -208,6 +208,7 @@ def test_what_lives_in_a_left_cgroup_is_killed(start: Start, base: Path) -> None
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
+        signal.alarm(30)
         dead.enter("r1.1.1", 64)
         os.write(writer, b"x")
         signal.pause()
