@@ -26,7 +26,7 @@ _indexes = itertools.count(1)
 
 def own_cgroup() -> Path:
     """Folder in which pools make theirs; skips the test where none can be made."""
-    cages = open_cages("trial", "trial", is_wanted=True)
+    cages = open_cages("trial", str(os.getpid()), is_wanted=True)
     if cages is None:
         pytest.skip("no memory cgroups can be made here")
     cages.close()
@@ -202,8 +202,8 @@ def test_what_a_killed_supervisor_left_is_removed_by_the_next(
     assert cages_in(base, settings) == []
 
 
-def test_what_lives_in_a_left_cgroup_is_killed(start: Start, base: Path) -> None:
-    dead = open_cages("local", "elsewhere", is_wanted=True)
+def test_what_lives_in_a_left_cgroup_is_killed(base: Path, tmp_path: Path) -> None:
+    dead = open_cages("local", str(tmp_path), is_wanted=True)
     assert dead is not None
     reader, writer = os.pipe()
     child = os.fork()
@@ -215,7 +215,7 @@ def test_what_lives_in_a_left_cgroup_is_killed(start: Start, base: Path) -> None
     os.read(reader, 1)
     os.close(reader)
     os.close(writer)
-    heir = open_cages("local", "elsewhere", is_wanted=True)
+    heir = open_cages("local", str(tmp_path), is_wanted=True)
     assert heir is not None
     _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL
@@ -262,7 +262,7 @@ def test_cgroup_that_cannot_be_made_is_told_once_and_the_watch_keeps_the_limit(
 
 
 def test_memory_that_runs_out_around_the_cgroup_is_not_blamed_on_its_limit(base: Path) -> None:
-    outer = open_cages("outer", "outer", is_wanted=True)
+    outer = open_cages("outer", str(os.getpid()), is_wanted=True)
     assert outer is not None
     with contextlib.closing(outer):
         limits = [Path(outer.folder, name) for name in ("memory.limit_in_bytes", "memory.max")]
