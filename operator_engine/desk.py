@@ -228,12 +228,6 @@ class Desk:
         )
         _send(monitor, told, _NOTHING_TO_TELL)
 
-    def ask_registration(self) -> None:
-        """Have this engine register again."""
-        with self._changed:
-            self._must_register = True
-            self._changed.notify_all()
-
     def wait_registration_wanted(self, timeout_s: float) -> bool:
         """Wait for a reason to register again, `timeout_s` at most."""
         with self._changed:

@@ -211,18 +211,23 @@ def attempt_ended(run: LiveRun, index: int, outcome: Outcome, out: Decision) -> 
     return "applied"
 
 
-def lose_attempt(run: LiveRun, index: int, detail: str, out: Decision) -> None:
-    """Give an attempt up whose operator engine is gone."""
+def fail_attempt(run: LiveRun, index: int, reason: str, detail: str, out: Decision) -> None:
+    """End the task's present attempt as failed, though nobody reported it."""
     task = run.tasks[index]
     outcome = Outcome(
         attempt_id=attempt_id_of(run.run_id, index, task.row.attempt),
         kind="ended",
         state="failed",
-        reason="lost",
+        reason=reason,
         message=detail,
         started_at=task.row.started_at,
     )
     attempt_ended(run, index, outcome, out)
+
+
+def lose_attempt(run: LiveRun, index: int, detail: str, out: Decision) -> None:
+    """Give an attempt up whose operator engine is gone."""
+    fail_attempt(run, index, "lost", detail, out)
 
 
 def retry_due(run: LiveRun, index: int, attempt: int, out: Decision) -> None:
@@ -238,12 +243,5 @@ def timeout_overdue(run: LiveRun, index: int, attempt: int, out: Decision) -> No
     if task.state is not TaskState.RUNNING or task.row.attempt != attempt:
         return
     kill_attempt(run, task, out)
-    outcome = Outcome(
-        attempt_id=attempt_id_of(run.run_id, index, attempt),
-        kind="ended",
-        state="failed",
-        reason="timeout",
-        message=f"It ran longer than its {task.plan.timeout_s:g} s and was not ended.",
-        started_at=task.row.started_at,
-    )
-    attempt_ended(run, index, outcome, out)
+    text = f"It ran longer than its {task.plan.timeout_s:g} s and was not ended."
+    fail_attempt(run, index, "timeout", text, out)

@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from dag_engine.core.live import Decision, LiveRun, LiveTask
+from dag_engine.core.live import Decision, LiveRun, LiveTask, attempt_id_of
 from dag_engine.core.machine import hand_out, hold_back
 from dag_engine.core.states import TaskState
 
@@ -108,7 +108,7 @@ class Placement:
             _, run, task = heapq.heappop(bucket.heap)
             self._offered.discard((run.run_id, task.plan.index))
             hand_out(run, task, engine.engine_id, out)
-            attempt_id = f"{run.run_id}.{task.row.index}.{task.row.attempt}"
+            attempt_id = attempt_id_of(run.run_id, task.row.index, task.row.attempt)
             self.count_out(attempt_id, engine.engine_id, task)
             send(run, task, engine)
             if bucket.heap:

@@ -51,7 +51,6 @@ from dag_engine.storage.errors import LeadershipLostError
 from dag_engine.storage.scheduler_store import SchedulerStore
 from executors.base import (
     DispatchItem,
-    Outcome,
     Registration,
     RegistrationReply,
     Report,
@@ -373,14 +372,8 @@ class Reign:
         run_id, index, attempt = split_attempt_id(item.attempt_id)
         run = self._runs.get(run_id)
         if run is not None and run.tasks[index].row.attempt == attempt:
-            outcome = Outcome(
-                attempt_id=item.attempt_id,
-                kind="ended",
-                state="failed",
-                reason="error",
-                message=f"Its operator engine does not take it: {item.detail}",
-            )
-            machine.attempt_ended(run, index, outcome, out)
+            text = f"Its operator engine does not take it: {item.detail}"
+            machine.fail_attempt(run, index, "error", text, out)
             self._settle_closed(out)
 
     def _load_new(self, run_ids: list[str], out: Decision) -> None:

@@ -101,10 +101,10 @@ def restore(file: Path, config_file: str | None, home: str | None, database_url:
 def prune(age: str, config_file: str | None, home: str | None, database_url: str | None) -> int:
     """Delete runs that ended longer ago than an age, with their artifacts and logs.
 
-    A run whose results a newer run uses is kept.
+    A run whose results a newer run uses is kept. Idempotency keys of that age are forgotten.
     """
     from dag_engine.cli.database import load_installation, open_installation
-    from dag_engine.storage import maintenance
+    from dag_engine.storage import idempotency, maintenance
     from executors.store import join_url, make_run_folder, remove_folder
 
     before = dt.datetime.now(dt.UTC) - parse_age(age)
@@ -119,6 +119,7 @@ def prune(age: str, config_file: str | None, home: str | None, database_url: str
                 remove_folder(make_run_folder(store_url, run_id))
                 remove_folder(join_url(store_url, "logs", run_id))
         maintenance.prune_stale_reports(database, before)
+        idempotency.prune_keys(database, before)
     click.echo(f"{n_deleted} runs that ended before {before:%Y-%m-%d %H:%M} UTC are deleted.")
     if kept:
         click.echo(f"{len(kept)} are kept, since newer runs use their results.")
