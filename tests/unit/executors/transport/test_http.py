@@ -32,6 +32,7 @@ def test_requests_share_one_connection(server: HttpServer) -> None:
         "POST /a b 中 体"
     )
     connection = client._sock
+    assert connection is not None
     assert client.request("GET", "/c").body == b"GET /c  "
     assert client._sock is connection
     assert len(server._connections) == 1
