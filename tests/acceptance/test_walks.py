@@ -127,7 +127,9 @@ def test_the_same_by_curl_with_polling_events_log_and_preview(
     check_figures(report)
 
 
-def test_file_comes_back_as_it_was_posted(service: RunningService) -> None:
+def test_file_comes_back_as_it_was_posted(service: RunningService, data: Path) -> None:
+    with data.open("rb") as file:
+        service.post("/api/v1/datasets", files={"file": file}, data={"id": "40"})
     stored = service.call(
         "POST",
         "/api/v1/dags",
