@@ -264,6 +264,19 @@ class Context:
         """
         raise AlgorithmError(f"No connection {name!r} is known to this context.")
 
+    def secret(self, name: str) -> str:
+        """Return the stored secret that a parameter of the format `secret` names.
+
+        It is taken out of the log, of errors, progress and reports. Whatever else the algorithm
+        does with it is the algorithm's own business.
+
+        Raises
+        ------
+        AlgorithmError
+            If the task carries no secret of this name.
+        """
+        raise AlgorithmError(f"No secret {name!r} is known to this context.")
+
     def load(self, reference: Any) -> Any:
         """Open an artifact's reference: a table as a DataFrame, a model as a `FittedModel`, ….
 

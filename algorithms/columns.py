@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -102,13 +103,29 @@ def take_features(df: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         raise AlgorithmError("The table has no rows.")
     features = df[list(columns)]
     not_numeric = [
-        name for name in columns if not pd.api.types.is_numeric_dtype(features[name].dtype)
+        name
+        for name, dtype in zip(columns, features.dtypes, strict=True)
+        if not pd.api.types.is_numeric_dtype(dtype)
     ]
     if not_numeric:
         raise AlgorithmError(
             f"These features are not numeric: {join_names(not_numeric)}.",
             "Encode them with algo_encode_categories, or leave them out of x_cols.",
         )
+    with contextlib.suppress(ValueError):  # a missing value of a type that has its own
+        numbers = features.astype("float64")
+        with np.errstate(all="ignore"):
+            # One look for all: a sum is finite only where nothing in it is missing or infinite.
+            is_complete = bool(np.isfinite(numbers.sum(skipna=False)).all())
+        if is_complete:
+            return numbers
+    return _check_each(features, columns)
+
+
+def _check_each(features: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the features as numbers after looking at each column by itself."""
+    import numpy as np
+
     incomplete = [name for name in columns if features[name].isna().any()]
     if incomplete:
         raise AlgorithmError(

@@ -1,8 +1,9 @@
 """The configuration as one frozen object; `dag_engine.cli.config_loading` reads it once, at
 start.
 
-The processes of the dag engine get it as a settings file: `write_settings` makes one that only
-its owner can read, `read_settings` gives back an equal object.
+The processes of the dag engine read it from a file that lies in memory alone, since passwords and
+keys stand in it: `hold_settings` makes one, for processes that inherit its descriptor. On disk
+`write_settings` makes one that only its owner can read. `read_settings` gives back an equal object.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from typing import Any
 import msgspec
 
 from dag_engine.core.plan import RunDefaults
+from executors.masking import list_connection_secrets
+
+OLD_SETTINGS_FILE = "run/dag_engine_settings.json"
+"""Below home: where settings were once left on disk, with the passwords in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +35,15 @@ class ServerConfig:
     threads: int = 64
     allowed_hosts: tuple[str, ...] = ()
     max_upload_bytes: int = 2 * 1024**3
+    max_starts_per_s: float = 500.0
+    max_open_runs: int = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseConfig:
     """Where everything is kept. An empty url means SQLite at `<home>/dagengine.db`."""
 
-    url: str = ""
+    url: str = field(default="", repr=False)
     pool_size: int = 5
     connect_timeout_s: int = 5
     read_timeout_s: int = 30
@@ -45,12 +52,13 @@ class DatabaseConfig:
 
 @dataclass(frozen=True, slots=True)
 class SchedulerConfig:
-    """The scheduler: its own address (port 0 = any), leader lease, engine heartbeat and lease, in
-    seconds.
+    """The scheduler: its own address (port 0 = any), the URL by which others reach it (empty =
+    that address), leader lease, engine heartbeat and lease, in seconds.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
+    advertise_url: str = ""
     leader_lease_s: float = 10.0
     heartbeat_s: float = 2.0
     engine_lease_s: float = 10.0
@@ -67,8 +75,9 @@ class EngineConfig:
     port: int = 0
     advertise_url: str = ""
     dag_engine_url: str = ""
-    token: str = ""
+    token: str = field(default="", repr=False)
     slots: int = 0
+    stop_grace_s: float = 10.0
     labels: dict[str, str] = field(default_factory=dict)
 
 
@@ -93,6 +102,42 @@ class QueueConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretsConfig:
+    """Where the keys are that seal stored secrets: in `key` (base64, several with commas between
+    them; from the environment alone), else in a file; empty `key_file` is `<home>/secret.key`.
+    """
+
+    key: str = field(default="", repr=False)
+    key_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionConfig:
+    """After how many days what is old is deleted (None = never), and how often that is looked for,
+    in seconds.
+    """
+
+    runs_days: float | None = None
+    artifacts_days: float | None = None
+    logs_days: float | None = None
+    orphans_days: float | None = 1.0
+    keys_days: float | None = 30.0
+    service_log_mb: float = 10.0
+    every_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class HealthConfig:
+    """From where on `/healthz` calls something degraded; None: never."""
+
+    disk_low_percent: float = 10.0
+    disk_full_percent: float = 2.0
+    database_slow_s: float = 0.5
+    unacknowledged_s: float = 60.0
+    backup_days: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that is configured. `origins` tells for each dotted key where its value came
     from.
@@ -105,12 +150,41 @@ class Config:
     engine: EngineConfig = field(default_factory=EngineConfig)
     executors: dict[str, ExecutorConfig] = field(default_factory=dict)
     queues: dict[str, QueueConfig] = field(default_factory=dict)
+    retention: RetentionConfig = field(default_factory=RetentionConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
     run_defaults: RunDefaults = field(default_factory=RunDefaults)
     store_url: str = ""
     dataset_roots: tuple[str, ...] = ()
-    connections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    private_hosts: tuple[str, ...] = ()
+    connections: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    secrets: SecretsConfig = field(default_factory=SecretsConfig)
     algorithm_paths: tuple[str, ...] = ()
     origins: dict[str, str] = field(default_factory=dict)
+
+
+def list_secrets(config: Config) -> list[str]:
+    """List what is secret in a configuration, so that no log shows it."""
+    found = [config.engine.token, *config.secrets.key.replace(",", " ").split()]
+    if config.database.url:
+        found += list_connection_secrets({"url": config.database.url})
+    for settings in config.connections.values():
+        found += list_connection_secrets(settings)
+    return found
+
+
+def hold_settings(config: Config) -> int:
+    """Write the configuration into memory and return the descriptor; `settings_path` tells how a
+    process that inherits it names it. It lasts until its last holder has ended.
+    """
+    descriptor = os.memfd_create("dagengine-settings")
+    with os.fdopen(descriptor, "wb", closefd=False) as file:
+        file.write(msgspec.json.encode(config, enc_hook=_encode_path))
+    return descriptor
+
+
+def settings_path(descriptor: int) -> Path:
+    """Name what `hold_settings` holds, for a process that has it open under this number."""
+    return Path(f"/proc/self/fd/{descriptor}")
 
 
 def write_settings(config: Config, path: Path) -> None:

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from executors.facts import EngineFacts
+
 INLINE_LIMIT_BYTES = 8 * 1024
 """A report whose JSON is no longer than this travels inside the outcome instead of as a file."""
 
@@ -23,6 +25,7 @@ FailureReason = Literal[
     "invalid_output",
     "timeout",
     "out_of_memory",
+    "too_many_processes",
     "segfault",
     "exited",
     "killed",
@@ -88,7 +91,7 @@ class Resources(_Message, frozen=True, kw_only=True):
 
 
 class DatasetRef(_Message, frozen=True, kw_only=True):
-    """A pinned version of a registered dataset, as a worker needs it."""
+    """A pinned version of a dataset; with `is_private` the host of its URL may be a private one."""
 
     id: str
     version: int
@@ -97,6 +100,7 @@ class DatasetRef(_Message, frozen=True, kw_only=True):
     sha256: str = ""
     size_bytes: int = 0
     options: dict[str, Any] = {}
+    is_private: bool = False
 
 
 class Task(_Message, frozen=True, kw_only=True):
@@ -132,8 +136,11 @@ class Task(_Message, frozen=True, kw_only=True):
         Limits.
     datasets : dict
         Pinned dataset versions, by the id that a parameter names.
-    connections : dict
-        Settings of the named database connections that a parameter names.
+    namespace : str
+        Whose run it is.
+    connections, secrets, sealed : dict, dict, str
+        What the connections and secrets that parameters name stand for: sealed until an executor's
+        `submit` gets them in plain; on disk they may stand in files of mode 0600 alone.
     folder : str
         fsspec URL of the attempt's own folder in the artifact store (not made yet).
     """
@@ -154,8 +161,14 @@ class Task(_Message, frozen=True, kw_only=True):
     timeout_s: float | None = None
     resources: Resources = Resources()
     datasets: dict[str, DatasetRef] = {}
+    namespace: str = "default"
     connections: dict[str, dict[str, Any]] = {}
+    secrets: dict[str, str] = {}
+    sealed: str = ""
     folder: str = ""
+
+    def __repr__(self) -> str:  # errors and logs show it, and it may hold secrets
+        return f"Task(attempt_id={self.attempt_id!r}, algorithm={self.algorithm!r})"
 
 
 class Progress(_Message, frozen=True, kw_only=True):
@@ -191,10 +204,12 @@ class Outcome(_Message, frozen=True, kw_only=True):
         Moments in UTC.
     exit_code, signal : int, optional
         How the worker died, if it died.
-    worker : str
-        Where it ran (host and process id), for people.
-    log_bytes : int
-        Size of the attempt's log when it ended.
+    worker, log_bytes : str, int
+        Where it ran (host and process id), for people, and the size of its log when it ended.
+    is_handed_back : bool
+        It is `lost` because its engine was stopped in good order: that counts for nothing.
+    has_read_seed : bool
+        Whether the result may hang on the seed; false only where the algorithm surely left it.
     """
 
     attempt_id: str
@@ -213,6 +228,8 @@ class Outcome(_Message, frozen=True, kw_only=True):
     signal: int | None = None
     worker: str = ""
     log_bytes: int = 0
+    is_handed_back: bool = False
+    has_read_seed: bool = True
 
 
 class LogChunk(_Message, frozen=True, kw_only=True):
@@ -227,13 +244,8 @@ class LogChunk(_Message, frozen=True, kw_only=True):
     is_complete: bool = False
 
 
-# --- between dag engine and operator engine -------------------------------------------------------
-
-
 class PortSpec(_Message, frozen=True, kw_only=True):
-    """A declared port: `type` is `table`, `model`, `report`, `file`, a union such as
-    `table|model`, or `any`.
-    """
+    """A declared port: `type` is `table`, `model`, `report`, `file`, a union of them, or `any`."""
 
     name: str
     type: str
@@ -286,11 +298,14 @@ class InventoryItem(_Message, frozen=True, kw_only=True):
 
 class Registration(_Message, frozen=True, kw_only=True):
     """What an operator engine says when it registers; repeated after every restart of its main
-    process.
+    process. `sealing_key` is the public key that secrets for its tasks are sealed with. `number`
+    counts those of one incarnation, `epoch` is the last leader's: what was overtaken is refused.
     """
 
     engine_id: str
     incarnation: str
+    number: int = 0
+    epoch: int = 0
     url: str
     host: str = ""
     version: str = ""
@@ -301,6 +316,7 @@ class Registration(_Message, frozen=True, kw_only=True):
     catalogue_digest: str = ""
     store_marker: str = ""
     inventory: list[InventoryItem] = []
+    sealing_key: str = ""
 
 
 class RegistrationReply(_Message, frozen=True, kw_only=True):
@@ -308,10 +324,12 @@ class RegistrationReply(_Message, frozen=True, kw_only=True):
     still holds.
 
     `forget` names attempts of the inventory that are no longer wanted: the engine cancels them.
-    `acknowledged` names attempts whose end is stored already: the engine releases them.
+    `acknowledged` names attempts whose end is stored already: the engine releases them. With
+    `is_put_off` it is to register again, with this epoch and what it holds then.
     """
 
     epoch: int
+    is_put_off: bool = False
     reports_url: str
     heartbeat_s: float
     lease_s: float
@@ -321,10 +339,16 @@ class RegistrationReply(_Message, frozen=True, kw_only=True):
 
 
 class Heartbeat(_Message, frozen=True, kw_only=True):
-    """Sign of life of one incarnation, with what it holds by stage (for people)."""
+    """Sign of life of one incarnation, with what it holds by stage (for people).
+
+    `is_leaving`: it is being stopped and is to be handed nothing more. `has_left`: it has stopped.
+    """
 
     incarnation: str
     held: dict[str, int] = {}
+    is_leaving: bool = False
+    has_left: bool = False
+    facts: EngineFacts = EngineFacts()
 
 
 class HeartbeatReply(_Message, frozen=True, kw_only=True):
@@ -342,14 +366,15 @@ class DispatchItem(_Message, frozen=True, kw_only=True):
 
 
 class Dispatch(_Message, frozen=True, kw_only=True):
-    """A batch for one operator engine. An engine refuses an older epoch and a foreign incarnation
-    with 409.
+    """A batch for one operator engine, which refuses an older epoch and a foreign incarnation with
+    409. The first one of a new leader says where it takes reports, and may hold nothing else.
     """
 
     epoch: int
     incarnation: str
     tasks: list[DispatchItem] = []
     cancels: list[str] = []
+    reports_url: str = ""
 
 
 class Report(_Message, frozen=True, kw_only=True):
@@ -373,9 +398,7 @@ VerdictWord = Literal["applied", "duplicate", "stale", "refused"]
 
 
 class Verdict(_Message, frozen=True, kw_only=True):
-    """What became of one report. Every verdict is an acknowledgement: the report need not be
-    repeated.
-    """
+    """What became of one report. Every verdict is an acknowledgement: it need not be repeated."""
 
     attempt_id: str
     kind: OutcomeKind
@@ -387,9 +410,6 @@ class ReportReply(_Message, frozen=True, kw_only=True):
     """One verdict for each report, in the order of the batch."""
 
     verdicts: list[Verdict]
-
-
-# --- the contract ---------------------------------------------------------------------------------
 
 
 class BaseExecutor(ABC):
@@ -432,8 +452,7 @@ class BaseExecutor(ABC):
 
     @abstractmethod
     def cancel(self, handle: str) -> None:
-        """Ask to kill the attempt with all its descendants; never blocks. The end is told by
-        `poll`.
+        """Ask to kill the attempt with all its descendants; never blocks. `poll` tells the end.
 
         A handle that is not known leaves a mark: a later submit of it ends `cancelled` without
         having run.
@@ -441,9 +460,7 @@ class BaseExecutor(ABC):
 
     @abstractmethod
     def read_log(self, handle: str, offset: int, limit: int) -> LogChunk:
-        """Read up to `limit` bytes of what the attempt wrote to stdout and stderr, from byte
-        `offset`.
-        """
+        """Read up to `limit` bytes of the attempt's stdout and stderr, from byte `offset`."""
 
     @abstractmethod
     def close(self) -> None:

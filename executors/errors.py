@@ -28,6 +28,17 @@ class UnknownAttemptError(ExecutorError):
         return f"No attempt {self.handle!r} is known here."
 
 
+class SealError(ExecutorError):
+    """Secrets cannot be sealed for an operator engine, or opened by it."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return self.detail
+
+
 class CatalogueError(ExecutorError):
     """Some algorithms cannot be offered, so none are: each problem names its file."""
 

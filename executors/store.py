@@ -59,14 +59,18 @@ def make_attempt_folder(store_url: str, run_id: str, index: int, attempt: int) -
     return join_url(store_url, "runs", run_id, str(index), str(attempt))
 
 
+N_FOLDERS_ABOVE_ATTEMPT = 3
+"""The folders between the store and that of an attempt: `runs`, the run's, the task's."""
+
+
 def make_run_folder(store_url: str, run_id: str) -> str:
     """Return the URL of the folder that holds all artifacts of a run."""
     return join_url(store_url, "runs", run_id)
 
 
-def make_dataset_folder(store_url: str, dataset_id: str, version: int) -> str:
+def make_dataset_folder(store_url: str, namespace: str, dataset_id: str, version: int) -> str:
     """Return the URL of the folder of one version of an uploaded dataset."""
-    return join_url(store_url, "datasets", make_safe_name(dataset_id), f"v{version}")
+    return join_url(store_url, "datasets", namespace, make_safe_name(dataset_id), f"v{version}")
 
 
 def make_log_url(store_url: str, run_id: str, index: int, attempt: int) -> str:
@@ -94,17 +98,6 @@ def open_filesystem(url: str) -> tuple[Any, str]:
 
     filesystem, path = fsspec.core.url_to_fs(url)
     return filesystem, path
-
-
-def measure_url(url: str) -> int | None:
-    """Return the size in bytes of what a URL names; None where there is nothing."""
-    try:
-        if is_local(url):
-            return os.stat(get_local_path(url)).st_size
-        filesystem, path = open_filesystem(url)
-        return int(filesystem.info(path)["size"])
-    except FileNotFoundError:
-        return None
 
 
 def remove_folder(url: str) -> None:

@@ -76,6 +76,11 @@ class Held:
     resubmit_at: float = 0.0
     resubmit_s: float = _FIRST_RESUBMIT_S
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its end is known here."""
+        return self.stage is Stage.ENDED
+
 
 @dataclass(slots=True)
 class AttemptTable:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -15,8 +17,9 @@ from operator_engine.orphans import make_death_bond
 
 log = logging.getLogger(__name__)
 
-_LOG_LIMIT_BYTES = 10 * 1024 * 1024
+LOG_LIMIT_BYTES = 10 * 1024 * 1024
 _N_OLD_LOGS = 3
+RESTARTS_FILE = "restarts.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,12 @@ class ProcessSpec:
         Tells whether the process does its work; asked until it says so once.
     death_signal : int
         What the process gets from the kernel when the launcher dies.
+    stop_stage : int
+        At a stop, processes of a lower stage end before those of a higher one are asked to.
+    is_drained : bool
+        At a stop it first gets SIGUSR1: let what runs end, take nothing more on.
+    ends_drained : bool
+        It ends by itself when it is drained; this is what the launcher waits for.
     pass_fds : tuple of int
         Open files that it inherits, under the same numbers.
     """
@@ -44,6 +53,9 @@ class ProcessSpec:
     env: dict[str, str] = field(default_factory=dict)
     is_ready: Callable[[], bool] | None = None
     death_signal: int = signal.SIGKILL
+    stop_stage: int = 0
+    is_drained: bool = False
+    ends_drained: bool = False
     pass_fds: tuple[int, ...] = ()
 
 
@@ -56,7 +68,7 @@ class ChildProcess:
         self._pid_path.parent.mkdir(parents=True, exist_ok=True)
         log_path = home / "logs" / "services" / f"{spec.name}.log"
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        _rotate(log_path)
+        trim_log(log_path)
         with log_path.open("ab") as log_file:
             self._process = subprocess.Popen(
                 spec.argv,
@@ -90,6 +102,10 @@ class ChildProcess:
         """Ask it to end."""
         self._process.terminate()
 
+    def drain(self) -> None:
+        """Tell it to let its work end."""
+        self._process.send_signal(signal.SIGUSR1)
+
     def kill(self) -> None:
         """Kill it with its process group, and wait for its end."""
         if self.poll() is None:
@@ -106,12 +122,42 @@ class ChildProcess:
             os.killpg(self.pid, signal.SIGKILL)
 
 
-def _rotate(path: Path) -> None:
-    """Move a log aside that has grown too long; the oldest of three is dropped."""
-    if not path.exists() or path.stat().st_size < _LOG_LIMIT_BYTES:
+def write_restarts(run_folder: Path, restarts: dict[str, int]) -> None:
+    """Tell other processes how often each child had to be started again."""
+    partial = run_folder / "restarts.new"
+    try:
+        partial.write_text(json.dumps(restarts), encoding="ascii")
+        partial.replace(run_folder / RESTARTS_FILE)
+    except OSError as error:  # a full disk must not end the launcher
+        log.warning("restarts_not_written detail=%s", error)
+
+
+def read_restarts(run_folder: Path) -> dict[str, int]:
+    """Read how often each child of the launcher had to be started again."""
+    try:
+        found = json.loads((run_folder / RESTARTS_FILE).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return {}
+    return {str(name): int(n) for name, n in found.items()}
+
+
+def trim_log(path: Path, limit_bytes: int = LOG_LIMIT_BYTES) -> None:
+    """Put a log aside that has grown too long; the oldest of three is dropped.
+
+    Its process goes on writing into the same file, at its end, so that is copied and emptied; a
+    line written in between is lost.
+    """
+    try:
+        if path.stat().st_size < limit_bytes:
+            return
+        for number in range(_N_OLD_LOGS, 1, -1):
+            older = path.with_name(f"{path.name}.{number - 1}")
+            if older.exists():
+                older.replace(path.with_name(f"{path.name}.{number}"))
+        shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+        os.truncate(path, 0)
+    except FileNotFoundError:
         return
-    for number in range(_N_OLD_LOGS, 1, -1):
-        older = path.with_name(f"{path.name}.{number - 1}")
-        if older.exists():
-            older.replace(path.with_name(f"{path.name}.{number}"))
-    path.replace(path.with_name(f"{path.name}.1"))
+    except OSError as error:  # a full disk: then at least the log itself gives its room back
+        log.warning("log_not_kept path=%s detail=%s", path, error)
+        os.truncate(path, 0)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from executors.base import Dispatch, InventoryItem, RegistrationReply
 from executors.transport.errors import PeerClosedError
 from executors.transport.frames import FrameSocket
+from operator_engine.addresses import complete_reports_url
 from operator_engine.attempts import AttemptTable
 from operator_engine.errors import DispatchRefusedError
 from operator_engine.messages import FromExecution, FromMonitor, ToExecution, ToMonitor
@@ -46,6 +47,8 @@ class Desk:
         self._must_register = False
         self._is_registering = False
         self._is_stopping = False
+        self._ended_since: dict[str, float] = {}
+        self.on_new_leader: Callable[[], None] = _do_nothing
 
     # --- the dag engine's wishes ---
 
@@ -56,6 +59,8 @@ class Desk:
         registration is under way.
         """
         now = time.monotonic()
+        if dispatch.reports_url:
+            self._meet_leader(dispatch)
         with self._lock:
             self._check(dispatch)
             self._epoch = dispatch.epoch
@@ -70,7 +75,34 @@ class Desk:
         n_new = len(to_monitor.tokens)
         return {"accepted": n_new, "known": len(dispatch.tasks) - n_new}
 
+    def _meet_leader(self, dispatch: Dispatch) -> None:
+        """Report to a new leader at once, and register with it: the former one may stand still.
+
+        Also while a registration is under way, whose answer may never come.
+        """
+        with self._changed:
+            self._check_sender(dispatch)
+            reports_url = complete_reports_url(dispatch.reports_url, "")
+            if (dispatch.epoch, reports_url) == (self._epoch, self._reports_url):
+                return
+            self._epoch, self._reports_url = dispatch.epoch, reports_url
+            self._must_register = True
+            self._changed.notify_all()
+            monitor = self._monitor
+            told = ToMonitor(incarnation=self.incarnation, reports_url=self._reports_url)
+        _send(monitor, told, _NOTHING_TO_TELL)
+        self.on_new_leader()
+
     def _check(self, dispatch: Dispatch) -> None:
+        self._check_sender(dispatch)
+        if self._is_registering:
+            # What comes now would be missing from the inventory that is under way, and so be given
+            # up by the dag engine while it runs here.
+            raise DispatchRefusedError(
+                503, "registering", "This operator engine is registering just now; send it again."
+            )
+
+    def _check_sender(self, dispatch: Dispatch) -> None:
         if dispatch.incarnation != self.incarnation:
             raise DispatchRefusedError(
                 409,
@@ -84,12 +116,6 @@ class Desk:
                 "stale_epoch",
                 f"The batch is of epoch {dispatch.epoch}, but a dag engine of epoch {self._epoch} "
                 f"leads by now.",
-            )
-        if self._is_registering:
-            # What comes now would be missing from the inventory that is under way, and so be given
-            # up by the dag engine while it runs here.
-            raise DispatchRefusedError(
-                503, "registering", "This operator engine is registering just now; send it again."
             )
 
     def cancel(self, attempt_ids: list[str]) -> bool:
@@ -175,10 +201,11 @@ class Desk:
         with self._changed:
             reply, is_unknown = self._table.note_told(message.notes)
             self._to_forget += self._table.note_acknowledged(message.acknowledged)
+            is_empty = not self._table.held
             self._polled.update(message.polled)
             if is_unknown or message.is_address_lost:
                 self._must_register = True
-            if self._must_register or message.polled:
+            if self._must_register or message.polled or is_empty:
                 self._changed.notify_all()
             monitor = self._monitor
         if message.needs_answer:
@@ -211,6 +238,24 @@ class Desk:
     def abandon_registration(self) -> None:
         """Take batches again: the registration did not come about."""
         with self._lock:
+            self._is_registering = False
+
+    @property
+    def is_registering(self) -> bool:
+        """Whether a registration is under way."""
+        with self._lock:
+            return self._is_registering
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the leader that was met last; 0 before the first."""
+        with self._lock:
+            return self._epoch
+
+    def put_off_registration(self, epoch: int) -> None:
+        """Learn who leads, who wants to hear what is held from now on."""
+        with self._lock:
+            self._epoch = max(self._epoch, epoch)
             self._is_registering = False
 
     def settle(self, reply: RegistrationReply, reports_url: str) -> None:
@@ -252,16 +297,35 @@ class Desk:
         with self._lock:
             return self._table.count_stages(), dict(self._table.counts)
 
+    def measure_backlog(self) -> tuple[int, float]:
+        """Tell how many ends the dag engine has not acknowledged, and for how long the oldest has
+        been seen by this call, which is made with every heartbeat.
+        """
+        now = time.monotonic()
+        with self._lock:
+            ended = [held.attempt_id for held in self._table.held.values() if held.has_ended]
+        self._ended_since = {one: self._ended_since.get(one, now) for one in ended}
+        return len(ended), max((now - since for since in self._ended_since.values()), default=0.0)
+
     def links(self) -> dict[str, bool]:
         """Tell which children are connected."""
         with self._lock:
             return {"execution": self._execution is not None, "monitor": self._monitor is not None}
+
+    def wait_empty(self, timeout_s: float | None) -> bool:
+        """Wait until the end of everything that was taken on is acknowledged."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._table.held, timeout_s)
 
     def stop(self) -> None:
         """Take nothing more on, and end every wait."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
+
+
+def _do_nothing() -> None:
+    """Stand in until somebody wants to hear of new leaders."""
 
 
 def _send(

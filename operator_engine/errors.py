@@ -55,7 +55,8 @@ class TokenRefusedError(EngineError):
     def __str__(self) -> str:
         return (
             f"{self.url} refuses this operator engine: {self.detail}\n"
-            "Make a token on its host by `dagengine tokens add NAME`, and name it with --token."
+            "Name one with --token; `dagengine tokens add NAME --role operator` on its host makes "
+            "it."
         )
 
 

@@ -13,11 +13,13 @@ from collections import defaultdict
 import msgspec
 
 from executors.base import Outcome, Task
+from executors.sealing import open_task
 from operator_engine.lane import Lane
 from operator_engine.link import MainLink
 from operator_engine.messages import ExecutionHello, FromExecution, ToExecution
 from operator_engine.process import begin, wait_for_stop
 from operator_engine.registry import make_executor
+from operator_engine.sealing_key import read_private_key
 from operator_engine.settings import EngineSettings
 
 log = logging.getLogger(__name__)
@@ -29,9 +31,13 @@ class Execution:
     """The lanes of all executors, and the link to main."""
 
     def __init__(self, settings: EngineSettings) -> None:
+        self._home = settings.home
         self._lanes = {
             entry.name: Lane(
-                entry.name, functools.partial(make_executor, entry, settings), self._tell
+                entry.name,
+                functools.partial(make_executor, entry, settings),
+                self._tell,
+                self._unseal,
             )
             for entry in settings.executors
         }
@@ -50,6 +56,11 @@ class Execution:
         self._link.close()
         for lane in self._lanes.values():
             lane.stop()
+
+    def _unseal(self, task: Task) -> Task:
+        if not task.sealed:
+            return task
+        return open_task(task, read_private_key(self._home))
 
     def _on_payload(self, payload: bytes) -> None:
         message = _DECODER.decode(payload)

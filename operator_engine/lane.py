@@ -6,12 +6,18 @@ import logging
 import random
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 
 from executors.base import BaseExecutor, Outcome, Task
-from executors.errors import ExecutorUnavailableError
-from operator_engine.outcomes import cancelled_before_start, refused_by_executor
+from executors.errors import ExecutorUnavailableError, SealError
+from executors.masking import Masker, list_task_secrets
+from operator_engine.outcomes import (
+    cancelled_before_start,
+    refused_by_executor,
+    without_secrets,
+)
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +38,9 @@ class Lane:
     tell : callable
         Called with ids that were submitted and ends that the executor will not tell. What it is
         called with stands in `waiting`, `submitted` and `ended` already.
+    unseal : callable, optional
+        Returns a task with its secrets in plain, for the executor alone: what is kept here, and
+        told to main, stays sealed.
     """
 
     def __init__(
@@ -39,10 +48,12 @@ class Lane:
         name: str,
         make_executor: Callable[[], BaseExecutor],
         tell: Callable[[list[str], list[Outcome]], None],
+        unseal: Callable[[Task], Task] = lambda task: task,
     ) -> None:
         self.name = name
         self._make_executor = make_executor
         self._tell = tell
+        self._unseal = unseal
         self._changed = threading.Condition()
         self._cancels: deque[str] = deque()
         self._waiting: dict[str, Task] = {}
@@ -158,18 +169,21 @@ class Lane:
 
     def _submit_one(self, task: Task) -> bool:
         """Submit the task at the head; tell whether the executor has it now."""
+        opened = task
         try:
             executor = self._get_executor()
-            handle = executor.submit(task)
+            opened = self._unseal(task)
+            handle = executor.submit(opened)
         except ExecutorUnavailableError as error:
             self._back_off(error)
             return False
-        except Exception as error:
-            # A third party's code: whatever it raises is the end of this attempt alone.
-            log.exception("submit_failed executor=%s attempt_id=%s", self.name, task.attempt_id)
-            with self._changed:
-                self._waiting.pop(task.attempt_id, None)
-            self._end(refused_by_executor(task.attempt_id, self.name, error))
+        except SealError as error:
+            log.warning("secrets_sealed attempt_id=%s detail=%s", task.attempt_id, error)
+            self._refuse(without_secrets(task.attempt_id, str(error)))
+            return False
+        except Exception as error:  # noqa: BLE001 - a third party's code: the end of this attempt
+            detail = self._describe(error, opened)
+            self._refuse(refused_by_executor(task.attempt_id, self.name, detail))
             return False
         self._pause_s = _FIRST_PAUSE_S
         if handle != executor.handle_of(task.attempt_id):
@@ -184,6 +198,22 @@ class Lane:
             self._waiting.pop(task.attempt_id, None)
             self._submitted[task.attempt_id] = task
         return True
+
+    def _refuse(self, outcome: Outcome) -> None:
+        with self._changed:
+            self._waiting.pop(outcome.attempt_id, None)
+        self._end(outcome)
+
+    def _describe(self, error: Exception, task: Task) -> str:
+        """Log what an executor raised, and say it in a line; it may have shown the task."""
+        mask = Masker(list_task_secrets(task)).mask
+        log.error(
+            "submit_failed executor=%s attempt_id=%s\n%s",
+            self.name,
+            task.attempt_id,
+            mask("".join(traceback.format_exception(error)).rstrip()),
+        )
+        return mask(f"{type(error).__name__}: {error}")
 
     def _get_executor(self) -> BaseExecutor:
         if self._executor is None:

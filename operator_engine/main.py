@@ -11,6 +11,7 @@ import logging
 import secrets
 import sys
 import threading
+from collections.abc import Callable
 
 from executors.base import AlgorithmOffer, BaseExecutor
 from executors.catalogue import load_catalogue
@@ -27,6 +28,7 @@ from operator_engine.settings import EngineSettings, write_private_json
 log = logging.getLogger(__name__)
 
 _UPKEEP_S = 1.0
+_LAST_REPORTS_S = 1.0
 
 
 class Main:
@@ -47,6 +49,7 @@ class Main:
         self._registrar = Registrar(
             settings, self._desk, self.url, self._load_catalogue, self._read_marker
         )
+        self._desk.on_new_leader = self._registrar.begin_anew
 
     def start(self) -> None:
         """Listen, and register once the children have said what they hold."""
@@ -60,9 +63,19 @@ class Main:
         )
         log.info("engine_listening url=%s engine_id=%s", self.url, self._settings.engine_id)
 
+    def drain(self, on_empty: Callable[[], None]) -> None:
+        """Let the dag engine hand out nothing more to this engine, and what is held end."""
+        log.info("engine_draining")
+        self._registrar.announce_leaving()
+        self._desk.wait_empty(None)
+        on_empty()
+
     def stop(self) -> None:
-        """Stop accepting. What runs goes on, and the catalogue outlives the engine."""
+        """Stop accepting, and say good-bye. The catalogue outlives the engine."""
         self._stopped.set()
+        # The pool has just ended what still ran; that is on its way to the dag engine.
+        self._desk.wait_empty(_LAST_REPORTS_S)
+        self._registrar.leave()
         self._registrar.stop()
         self._desk.stop()
         self._server.close()
@@ -93,7 +106,7 @@ def main() -> None:
     """Run the main process until it is asked to end."""
     engine = Main(begin(sys.argv))
     engine.start()
-    wait_for_stop()
+    wait_for_stop(engine.drain)
     engine.stop()
 
 

@@ -18,13 +18,26 @@ def cancelled_before_start(attempt_id: str) -> Outcome:
     )
 
 
-def refused_by_executor(attempt_id: str, executor: str, error: Exception) -> Outcome:
+def refused_by_executor(attempt_id: str, executor: str, detail: str) -> Outcome:
     """Make the end of an attempt that its executor would not take."""
     return Outcome(
         attempt_id=attempt_id,
         kind="ended",
         state="failed",
         reason="error",
-        message=f"Executor {executor!r} did not take the task: {type(error).__name__}: {error}",
+        message=f"Executor {executor!r} did not take the task: {detail}",
+        ended_at=dt.datetime.now(dt.UTC),
+    )
+
+
+def without_secrets(attempt_id: str, detail: str) -> Outcome:
+    """Make the end of an attempt whose secrets cannot be opened here."""
+    return Outcome(
+        attempt_id=attempt_id,
+        kind="ended",
+        state="failed",
+        reason="error",
+        message=detail,
+        hint="Start the run again; the operator engine announces its present key by itself.",
         ended_at=dt.datetime.now(dt.UTC),
     )

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from executors.base import BaseExecutor
 from executors.errors import UnknownAttemptError
+from executors.plain_files import open_plain
 from executors.store import get_local_path, is_local, make_log_url, open_filesystem, open_url
 from operator_engine.outbox import Release
 
@@ -142,7 +143,7 @@ class Releaser:
 
 
 def _copy_file(source: str, target: str) -> None:
-    with open(source, "rb") as file, _open_for_writing(target) as kept:
+    with open(open_plain(source), "rb") as file, _open_for_writing(target) as kept:
         while chunk := file.read(_CHUNK_BYTES):
             kept.write(chunk)
 
@@ -150,10 +151,11 @@ def _copy_file(source: str, target: str) -> None:
 def _open_for_writing(url: str) -> IO[Any]:
     """Open a file of the store for writing, with the folders above it."""
     if is_local(url):
-        os.makedirs(os.path.dirname(get_local_path(url)), exist_ok=True)
-    else:
-        filesystem, path = open_filesystem(url)
-        filesystem.makedirs(os.path.dirname(path), exist_ok=True)
+        path = get_local_path(url)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return open(open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb")
+    filesystem, path = open_filesystem(url)
+    filesystem.makedirs(os.path.dirname(path), exist_ok=True)
     return open_url(url, "wb")
 
 

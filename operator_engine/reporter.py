@@ -15,16 +15,16 @@ import msgspec
 from executors.base import Outcome, Report, ReportBatch, ReportReply, Verdict
 from executors.transport.errors import ConnectionFailedError
 from executors.transport.http_client import HttpClient
+from operator_engine.addresses import REPORTS_PATH, DagEngineAddresses
 from operator_engine.messages import FromMonitor, StageNote, ToMonitor
 from operator_engine.outbox import Outbox, Release
-from operator_engine.registrar import REPORTS_PATH
 
 log = logging.getLogger(__name__)
 
 _BATCH_LIMIT = 1000
 _FIRST_PAUSE_S = 0.05
-_MAX_PAUSE_S = 2.0
-_TIMEOUT_S = 5.0
+_MAX_PAUSE_S = 0.5
+_TIMEOUT_S = 3.0
 """The dag engine answers within 2 s, if only to say that its database is away."""
 
 _LONGEST_BATCH_BYTES = 16 * 1024 * 1024
@@ -42,7 +42,7 @@ class Reporter:
     Parameters
     ----------
     engine_id, dag_engine_url, token : str
-        Who reports, where the dag engine is, and the API token that is sent to it.
+        Who reports, where dag engines are, and the API token that is sent to them.
     tell_main : callable
         Sends a message to main; what it says is known to `make_hello` by then.
     release : callable
@@ -66,7 +66,7 @@ class Reporter:
         self._polled: set[str] = set()
         self._later: dict[str, StageNote] = {}
         self._incarnation = ""
-        self._fallback_url = dag_engine_url.rstrip("/") + REPORTS_PATH
+        self._addresses = DagEngineAddresses(dag_engine_url)
         self._reports_url = ""
         self._is_falling_back = False
         self._has_told_loss = False
@@ -125,6 +125,9 @@ class Reporter:
             if message.reports_url:
                 self._incarnation = message.incarnation
                 if self._is_falling_back or message.reports_url != self._reports_url:
+                    if self._client is not None:
+                        # A scheduler that was followed by another one may never answer.
+                        self._client.abort()
                     self._client = None
                 self._reports_url = message.reports_url
                 self._is_falling_back = self._has_told_loss = False
@@ -150,6 +153,8 @@ class Reporter:
             if verdicts is None:
                 with self._changed:
                     self._outbox.put_back(reports)
+                    if self._is_falling_back:
+                        continue  # at the other address somebody may answer at once
                     self._changed.wait_for(
                         lambda: self._is_stopped, pause_s * random.uniform(0.7, 1.0)
                     )
@@ -240,7 +245,9 @@ class Reporter:
 
     def _get_client(self) -> HttpClient:
         if self._client is None:
-            url = self._fallback_url if self._is_falling_back else self._reports_url
+            url = self._reports_url
+            if self._is_falling_back:
+                url = self._addresses.current + REPORTS_PATH
             parts = urlsplit(url)
             base_url = f"{parts.scheme}://{parts.netloc}"
             self._client = HttpClient(base_url, token=self._api_token, timeout_s=_TIMEOUT_S)
@@ -253,6 +260,8 @@ class Reporter:
         with self._changed:
             if self._client is failed:
                 self._client = None
+                if self._is_falling_back:
+                    self._addresses.give_up(failed.base_url)
                 self._is_falling_back = not self._is_falling_back
             notes = self._take_notes([])
         if notes:

@@ -41,7 +41,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     advertise_url : str
         Address under which the dag engine reaches main; empty = `http://<host>:<port>`.
     dag_engine_url, token : str
-        The dag engine's address, and the API token that is sent to it (may be empty).
+        The dag engine's address, or those of several separated by commas, and the API token that
+        is sent to it (may be empty).
     home : str
         Folder of this engine on this machine.
     store_url : str
@@ -119,12 +120,17 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_private_json(path: Path, value: Any) -> None:
+    """Write a file of JSON that only this user may read, in one step."""
+    write_private_bytes(path, msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def write_private_bytes(path: Path, data: bytes) -> None:
     """Write a file that only this user may read, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # mkstemp makes the file 0600: a token may stand in it.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(value), indent=2))
+        file.write(data)
     os.replace(temporary, path)
 
 

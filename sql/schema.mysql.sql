@@ -355,3 +355,77 @@ CREATE TABLE tokens (
 )ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
 
 INSERT INTO alembic_version (version_num) VALUES ('0001');
+
+-- Running upgrade 0001 -> 0002
+
+CREATE TABLE secrets (
+    namespace VARCHAR(64) NOT NULL, 
+    kind VARCHAR(16) NOT NULL, 
+    name VARCHAR(128) NOT NULL, 
+    key_id VARCHAR(32) NOT NULL, 
+    sealed MEDIUMBLOB NOT NULL, 
+    created_by VARCHAR(128) NOT NULL DEFAULT '', 
+    created_at DATETIME(6) NOT NULL, 
+    updated_at DATETIME(6) NOT NULL, 
+    CONSTRAINT pk_secrets PRIMARY KEY (namespace, kind, name)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';
+
+-- Running upgrade 0002 -> 0003
+
+CREATE TABLE run_expiries (
+    run_id VARCHAR(20) NOT NULL, 
+    kind VARCHAR(16) NOT NULL, 
+    namespace VARCHAR(64) NOT NULL DEFAULT 'default', 
+    expired_at DATETIME(6) NOT NULL, 
+    purged_at DATETIME(6), 
+    CONSTRAINT pk_run_expiries PRIMARY KEY (run_id, kind)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE INDEX ix_run_expiries_open ON run_expiries (purged_at, run_id);
+
+UPDATE alembic_version SET version_num='0003' WHERE alembic_version.version_num = '0002';
+
+-- Running upgrade 0003 -> 0004
+
+ALTER TABLE runs DROP INDEX ix_runs_dag, ADD INDEX ix_runs_dag_state (namespace, is_internal, dag_id, state, run_id);
+
+UPDATE alembic_version SET version_num='0004' WHERE alembic_version.version_num = '0003';
+
+-- Running upgrade 0004 -> 0005
+
+CREATE TABLE cache_entries (
+    namespace VARCHAR(64) NOT NULL, 
+    cache_key VARCHAR(64) NOT NULL, 
+    run_id VARCHAR(20) NOT NULL, 
+    idx BIGINT NOT NULL, 
+    attempt BIGINT NOT NULL, 
+    made_at DATETIME(6) NOT NULL, 
+    CONSTRAINT pk_cache_entries PRIMARY KEY (namespace, cache_key)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE INDEX ix_cache_entries_run ON cache_entries (run_id);
+
+CREATE TABLE cache_findings (
+    run_id VARCHAR(20) NOT NULL, 
+    idx BIGINT NOT NULL, 
+    namespace VARCHAR(64) NOT NULL DEFAULT 'default', 
+    verdict VARCHAR(16) NOT NULL, 
+    source_run VARCHAR(20) NOT NULL, 
+    source_idx BIGINT NOT NULL, 
+    source_attempt BIGINT NOT NULL, 
+    detail MEDIUMTEXT, 
+    CONSTRAINT pk_cache_findings PRIMARY KEY (run_id, idx)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE run_needs (
+    run_id VARCHAR(20) NOT NULL, 
+    source_run VARCHAR(20) NOT NULL, 
+    namespace VARCHAR(64) NOT NULL DEFAULT 'default', 
+    CONSTRAINT pk_run_needs PRIMARY KEY (run_id, source_run)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE INDEX ix_run_needs_source ON run_needs (source_run, run_id);
+
+UPDATE alembic_version SET version_num='0005' WHERE alembic_version.version_num = '0004';

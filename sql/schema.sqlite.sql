@@ -382,3 +382,86 @@ CREATE TABLE tokens (
  STRICT;
 
 INSERT INTO alembic_version (version_num) VALUES ('0001') RETURNING version_num;
+
+-- Running upgrade 0001 -> 0002
+
+CREATE TABLE secrets (
+    namespace TEXT NOT NULL, 
+    kind TEXT NOT NULL, 
+    name TEXT NOT NULL, 
+    key_id TEXT NOT NULL, 
+    sealed BLOB NOT NULL, 
+    created_by TEXT DEFAULT '' NOT NULL, 
+    created_at TEXT NOT NULL, 
+    updated_at TEXT NOT NULL, 
+    CONSTRAINT pk_secrets PRIMARY KEY (namespace, kind, name)
+)
+ STRICT;
+
+UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';
+
+-- Running upgrade 0002 -> 0003
+
+CREATE TABLE run_expiries (
+    run_id TEXT NOT NULL, 
+    kind TEXT NOT NULL, 
+    namespace TEXT DEFAULT 'default' NOT NULL, 
+    expired_at TEXT NOT NULL, 
+    purged_at TEXT, 
+    CONSTRAINT pk_run_expiries PRIMARY KEY (run_id, kind)
+)
+ STRICT;
+
+CREATE INDEX ix_run_expiries_open ON run_expiries (purged_at, run_id);
+
+UPDATE alembic_version SET version_num='0003' WHERE alembic_version.version_num = '0002';
+
+-- Running upgrade 0003 -> 0004
+
+CREATE INDEX ix_runs_dag_state ON runs (namespace, is_internal, dag_id, state, run_id);
+
+DROP INDEX ix_runs_dag;
+
+UPDATE alembic_version SET version_num='0004' WHERE alembic_version.version_num = '0003';
+
+-- Running upgrade 0004 -> 0005
+
+CREATE TABLE cache_entries (
+    namespace TEXT NOT NULL, 
+    cache_key TEXT NOT NULL, 
+    run_id TEXT NOT NULL, 
+    idx INTEGER NOT NULL, 
+    attempt INTEGER NOT NULL, 
+    made_at TEXT NOT NULL, 
+    CONSTRAINT pk_cache_entries PRIMARY KEY (namespace, cache_key)
+)
+ WITHOUT ROWID,
+ STRICT;
+
+CREATE INDEX ix_cache_entries_run ON cache_entries (run_id);
+
+CREATE TABLE cache_findings (
+    run_id TEXT NOT NULL, 
+    idx INTEGER NOT NULL, 
+    namespace TEXT DEFAULT 'default' NOT NULL, 
+    verdict TEXT NOT NULL, 
+    source_run TEXT NOT NULL, 
+    source_idx INTEGER NOT NULL, 
+    source_attempt INTEGER NOT NULL, 
+    detail TEXT, 
+    CONSTRAINT pk_cache_findings PRIMARY KEY (run_id, idx)
+)
+ STRICT;
+
+CREATE TABLE run_needs (
+    run_id TEXT NOT NULL, 
+    source_run TEXT NOT NULL, 
+    namespace TEXT DEFAULT 'default' NOT NULL, 
+    CONSTRAINT pk_run_needs PRIMARY KEY (run_id, source_run)
+)
+ WITHOUT ROWID,
+ STRICT;
+
+CREATE INDEX ix_run_needs_source ON run_needs (source_run, run_id);
+
+UPDATE alembic_version SET version_num='0005' WHERE alembic_version.version_num = '0004';

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support import closing_lines
+from tests.support.length import IS_LONG
 from tests.support.waiting import wait_until
 
 settings.register_profile(
@@ -19,6 +21,27 @@ settings.register_profile(
 )
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("long") and not IS_LONG:
+        pytest.skip("runs with `make faults`")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the closing lines that tests recorded, also those of other processes and of failures."""
+    reports = (report for found in terminalreporter.stats.values() for report in found)
+    lines = [
+        str(value)
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == closing_lines.NAME
+    ]
+    if lines:
+        terminalreporter.section("closing lines")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)

@@ -185,7 +185,9 @@ def fit_logistic_regression(
     features = take_features(rows, columns)
     target = take_target(rows, params.y_col)
     positive = match_class(sorted(set(target.tolist()), key=str), params.pre_value, params.y_col)
-    estimator = _make_estimator(params, context.seed, target)
+    # The seed is read only where it counts: who reads it is not taken from the cache.
+    seed = context.seed if params.random_state is None else params.random_state
+    estimator = _make_estimator(params, seed, target)
     _fit(context, params, estimator, features, target)
     return FittedModel(
         estimator=estimator, columns=columns, target=params.y_col, positive_class=positive
@@ -205,7 +207,7 @@ def _make_estimator(params: LogisticRegressionParams, seed: int, target: Any) ->
         fit_intercept=params.fit_intercept,
         intercept_scaling=params.intercept_scaling,
         class_weight=_match_weights(params, target),
-        random_state=seed if params.random_state is None else params.random_state,
+        random_state=seed,
         solver=params.solver,
         max_iter=params.max_iter,
         verbose=params.verbose,

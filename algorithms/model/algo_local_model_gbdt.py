@@ -210,7 +210,9 @@ def fit_gbdt(context: Context, params: GbdtParams, rows: pd.DataFrame) -> Fitted
         raise AlgorithmError(
             f"max_features is {params.max_features}, but there are {len(columns)} features."
         )
-    estimator = _make_estimator(params, context.seed)
+    # The seed is read only where it counts: who reads it is not taken from the cache.
+    seed = context.seed if params.random_state is None else params.random_state
+    estimator = _make_estimator(params, seed)
     estimator.fit(features, target, monitor=_make_monitor(context, params.n_estimators))
     return FittedModel(
         estimator=estimator, columns=columns, target=params.y_col, positive_class=positive
@@ -231,7 +233,7 @@ def _make_estimator(params: GbdtParams, seed: int) -> GradientBoostingClassifier
         max_depth=params.max_depth,
         min_impurity_decrease=params.min_impurity_decrease,
         init=params.init,
-        random_state=seed if params.random_state is None else params.random_state,
+        random_state=seed,
         max_features="sqrt" if params.max_features == "auto" else params.max_features,
         verbose=params.verbose,
         max_leaf_nodes=params.max_leaf_nodes,

@@ -1,4 +1,4 @@
-"""Read a table of a database through a connection that the configuration names."""
+"""Read a table of a database through a named connection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ReadSqlTableParams(BaseModel):
 
     connection: str = Field(
         title="Connection",
-        description="Name of a connection in the configuration.",
+        description="Name of a stored connection.",
         json_schema_extra={"title_zh": "数据库连接", "format": "connection"},
     )
     table: str = Field(

@@ -131,7 +131,7 @@ def _parse_csv(path: Path, options: Mapping[str, Any], separator: str, encoding:
     try:
         return pd.read_csv(
             path,
-            sep=str(options.get("separator", separator)),
+            sep=_check_separator(str(options.get("separator", separator))),
             encoding=encoding,
             compression=None,
             # A column has one type, whatever its first rows look like.
@@ -142,6 +142,16 @@ def _parse_csv(path: Path, options: Mapping[str, Any], separator: str, encoding:
             f"{path.name} cannot be read as delimited text: {error}.",
             "Look at its header and at the number of fields in that line.",
         ) from error
+
+
+def _check_separator(separator: str) -> str:
+    """Take one character; pandas would take more for a pattern, and a pattern can run for ever."""
+    if len(separator) != 1 or separator in '\r\n"':
+        raise AlgorithmError(
+            f"The option separator must be one character, and is {separator[:40]!r}.",
+            "Register the dataset anew with such a separator, for example ';' or a tab.",
+        )
+    return separator
 
 
 def _read_json_lines(path: Path, options: Mapping[str, Any]) -> pa.Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,8 +16,12 @@ from dag_engine.api.guard import is_loopback
 from dag_engine.api.server import ApiServer, listen_url
 from dag_engine.api.services import Services, services_of
 from dag_engine.api.uploads import remove_leftovers, spare_folder
-from dag_engine.config import Config, read_settings
+from dag_engine.config import Config, list_secrets, read_settings
+from dag_engine.garbage import spare_passes
+from dag_engine.storage import tokens as stored_tokens
 from dag_engine.storage.errors import DatabaseUnavailableError
+from executors.local.linux import die_with_parent
+from executors.masking import mask_logging
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +30,7 @@ def main(arguments: list[str]) -> int:
     """Serve until SIGTERM; with `fd://N` on a socket that the starter has bound."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     config = read_settings(Path(arguments[0]))
+    mask_logging([Services(config).secret(), *list_secrets(config)])
     bind = arguments[1] if len(arguments) > 1 else ""
     try:
         check_bind(config)
@@ -34,7 +40,9 @@ def main(arguments: list[str]) -> int:
     remove_leftovers(config.store_url, spare_folder(config.home), time.time())
     app = create_app(config)
     log.info("api_listening url=%s", listen_url(config.server, bind))
-    ApiServer(lambda: app, config.server, bind, lambda place: _prepare(app, place)).run()
+    spare_passes()  # before the fork: the workers share what is never looked at
+    master = os.getpid()
+    ApiServer(lambda: app, config.server, bind, lambda place: _prepare(app, place, master)).run()
     return 0
 
 
@@ -44,7 +52,7 @@ def check_bind(config: Config) -> None:
         return
     services = Services(config)
     try:
-        if not services.token_digests():
+        if not stored_tokens.list_digests(services.database):
             raise BindRefusedError(config.server.host)
     except DatabaseUnavailableError as error:
         # every request asks for a token all the same
@@ -53,7 +61,9 @@ def check_bind(config: Config) -> None:
         services.close()
 
 
-def _prepare(app: Flask, place: int) -> None:
+def _prepare(app: Flask, place: int, master: int) -> None:
+    # Without its master a worker would finish its requests first, and hold the port meanwhile.
+    die_with_parent(master)
     services_of(app).durations.take_place(place)
 
 

@@ -17,6 +17,7 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from dag_engine.api.errors import BadRequestError, UnsupportedTypeError
+from dag_engine.core.access import Role
 
 Query = Mapping[str, Any]
 Handler = Callable[..., Response]
@@ -96,10 +97,12 @@ PAGE = (LIMIT, CURSOR)
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What a call takes as its body: content types and the name of its schema."""
+    """What a call takes as its body: content types and the name of its schema, or one for each
+    type.
+    """
 
     types: tuple[str, ...]
-    schema: str | None = None
+    schema: str | tuple[str, ...] | None = None
     about: str = ""
     is_required: bool = True
 
@@ -127,6 +130,7 @@ class Call:
     body: Body | None
     answers: dict[int, Answer]
     headers: dict[str, str]
+    role: Role
 
 
 @dataclass(slots=True)
@@ -148,11 +152,14 @@ class Resource:
         rule: str,
         answers: dict[int, Answer],
         *,
+        role: Role,
         query: tuple[Parameter, ...] = (),
         body: Body | None = None,
         headers: dict[str, str] | None = None,
     ) -> Callable[[Handler], Handler]:
-        """Declare a route; the handler gets the checked query and the path's parts."""
+        """Declare a route and the role that it asks for; the handler gets the checked query and
+        the path's parts.
+        """
 
         def declare(handler: Handler) -> Handler:
             summary, _, about = (handler.__doc__ or "").strip().partition("\n")
@@ -167,6 +174,7 @@ class Resource:
                 body,
                 answers,
                 headers or {},
+                role,
             )
             self.calls.append(call)
 

@@ -11,6 +11,7 @@ from dag_engine.api.calls import CURSOR, Answer, Query, Resource, integer, text
 from dag_engine.api.errors import NotFoundError
 from dag_engine.api.services import services
 from dag_engine.api.views import show_algorithm, show_algorithm_shortly, show_engine, show_executor
+from dag_engine.core.access import Role
 from dag_engine.storage import engines as stored_engines
 from dag_engine.storage.paging import number_cursor
 
@@ -35,6 +36,7 @@ def _page(items: list[dict[str, object]], query: Query) -> Response:
     "/algorithms",
     {200: Answer("The algorithms.", "[Algorithm]")},
     query=(*_PAGE, text("family", "Only algorithms of this family.")),
+    role=Role.VIEWER,
 )
 def list_algorithms(query: Query) -> Response:
     """List what can be run."""
@@ -48,7 +50,9 @@ def list_algorithms(query: Query) -> Response:
     return _page(shown, query)
 
 
-@catalogue.call("GET", "/algorithms/<name>", {200: Answer("The algorithm.", "Algorithm")})
+@catalogue.call(
+    "GET", "/algorithms/<name>", {200: Answer("The algorithm.", "Algorithm")}, role=Role.VIEWER
+)
 def get_algorithm(query: Query, name: str) -> Response:
     """Get an algorithm: ports, JSON Schema of the parameters, titles, documentation."""
     known = services().catalogue().algorithms
@@ -62,7 +66,13 @@ def get_algorithm(query: Query, name: str) -> Response:
     return json_answer(show_algorithm(known[name]))
 
 
-@catalogue.call("GET", "/executors", {200: Answer("The executors.", "[Executor]")}, query=_PAGE)
+@catalogue.call(
+    "GET",
+    "/executors",
+    {200: Answer("The executors.", "[Executor]")},
+    query=_PAGE,
+    role=Role.VIEWER,
+)
 def list_executors(query: Query) -> Response:
     """List the executors with the labels that choose them, and which operator engines have them."""
     shown: dict[str, dict[str, object]] = {}
@@ -81,6 +91,7 @@ def list_executors(query: Query) -> Response:
     "/operator-engines",
     {200: Answer("The engines.", "[OperatorEngine]")},
     query=_PAGE,
+    role=Role.VIEWER,
 )
 def list_operator_engines(query: Query) -> Response:
     """List the operator engines."""

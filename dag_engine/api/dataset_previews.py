@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from typing import Any
 
 from flask import g
 
+from dag_engine.api.access import caller
 from dag_engine.api.errors import ConflictError, UnavailableError, UnprocessableError
 from dag_engine.api.idempotency import make_key
 from dag_engine.api.runs import wait_for_end
-from dag_engine.api.services import NAMESPACE, SYSTEM_NAMESPACE, Services
+from dag_engine.api.services import Services
+from dag_engine.api.sources import set_reach
+from dag_engine.core.access import SYSTEM_NAMESPACE
 from dag_engine.core.plan import Plan, PlannedTask
 from dag_engine.core.states import FINAL_RUN_STATES, RunState
 from dag_engine.storage import datasets as stored_datasets
@@ -38,7 +42,7 @@ def preview_dataset(here: Services, version: DatasetVersionRecord, wait_s: float
     if version.inspection == "failed":
         raise _failed(version.inspection_error)
     kept = stored_datasets.load_preview(
-        here.database, NAMESPACE, version.dataset_id, version.version
+        here.database, caller().namespace, version.dataset_id, version.version
     )
     if kept is not None:
         return dict(kept)
@@ -63,10 +67,13 @@ def _find_or_start(here: Services, version: DatasetVersionRecord) -> RunRecord:
         raise UnavailableError(
             "no_preview_algorithm", "No operator engine that makes previews has registered.", 5
         )
-    name = f"preview:{version.dataset_id}:{version.version}:{offer.code_version}"
+    # the runs of all namespaces stand in one, and each has a dataset of this name perhaps
+    owner = caller().namespace
+    name = f"preview:{owner}:{version.dataset_id}:{version.version}:{offer.code_version}"
     run: RunRecord | None = None
     for number in range(_TRIES):
-        key = make_key(f"{name}:{number}"[-150:], "preview_dataset", name)
+        digest = hashlib.sha256(f"{name}:{number}".encode()).hexdigest()
+        key = make_key(f"preview:{digest}", "preview_dataset", name)
         subject = stored_idempotency.find_subject(here.database, SYSTEM_NAMESPACE, key)
         if subject is None:
             new = NewRun(
@@ -88,6 +95,8 @@ def _find_or_start(here: Services, version: DatasetVersionRecord) -> RunRecord:
 
 
 def _plan_task(here: Services, version: DatasetVersionRecord, offer: AlgorithmOffer) -> PlannedTask:
+    config = here.config
+    ref = set_reach(stored_datasets.to_ref(version), config.dataset_roots, config.private_hosts)
     return PlannedTask(
         index=0,
         operator=OPERATOR,
@@ -100,7 +109,7 @@ def _plan_task(here: Services, version: DatasetVersionRecord, offer: AlgorithmOf
         n_outputs=len(offer.outputs),
         timeout_s=_TIMEOUT_S,
         cache="off",
-        datasets={version.dataset_id: stored_datasets.to_ref(version)},
+        datasets={version.dataset_id: ref},
     )
 
 
@@ -131,7 +140,7 @@ def _take_result(here: Services, version: DatasetVersionRecord, run: RunRecord) 
 def _keep(here: Services, version: DatasetVersionRecord, found: Inspection) -> None:
     try:
         stored_datasets.set_inspection(
-            here.database, NAMESPACE, version.dataset_id, version.version, found
+            here.database, caller().namespace, version.dataset_id, version.version, found
         )
     except ValueError as cause:
         log.warning("preview_not_kept dataset_id=%s detail=%s", version.dataset_id, cause)

@@ -9,14 +9,16 @@ import msgspec
 from flask import Response, request
 
 from dag_engine.api import calls
+from dag_engine.api.access import caller
 from dag_engine.api.answers import json_answer, page_answer
 from dag_engine.api.bodies import read_json
 from dag_engine.api.calls import JSON, MULTIPART, PAGE, Answer, Body, Query, Resource
 from dag_engine.api.dataset_previews import preview_dataset
-from dag_engine.api.services import NAMESPACE, Services, services
+from dag_engine.api.services import Services, services
 from dag_engine.api.sources import Source, check_dataset_id, find_format, find_source
 from dag_engine.api.uploads import Upload, spare_folder
 from dag_engine.api.views import show_dataset, show_dataset_version
+from dag_engine.core.access import Role
 from dag_engine.storage import datasets as stored_datasets
 from dag_engine.storage.rows import DatasetRecord, NewDatasetVersion
 
@@ -37,7 +39,12 @@ class InPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     "POST",
     "/datasets",
     {201: Answer("The dataset with its new version.", "Dataset")},
-    body=Body((MULTIPART, JSON), about="A form with `file`, or JSON that names a `uri`."),
+    body=Body(
+        (MULTIPART, JSON),
+        ("DatasetUpload", "DatasetInPlace"),
+        "A form with `file`, or JSON that names a `uri`.",
+    ),
+    role=Role.SUBMITTER,
 )
 def add_dataset(query: Query) -> Response:
     """Register a dataset: upload a file, or name one that lies below an allowed root.
@@ -61,9 +68,9 @@ def _upload(here: Services) -> DatasetRecord:
         source = upload.source
         file_format = find_format(source.filename, fields.get("format", ""))
         dataset_id, version = stored_datasets.reserve_version(
-            here.database, NAMESPACE, wanted, name=name
+            here.database, caller().namespace, wanted, name=name
         )
-        uri = upload.keep(dataset_id, version)
+        uri = upload.keep(caller().namespace, dataset_id, version)
         placed = Source(uri, source.filename, source.size_bytes, source.sha256)
         new = _describe(placed, dataset_id, version, name, file_format, is_in_place=False)
         return stored_datasets.add_version(here.database, new)
@@ -72,10 +79,12 @@ def _upload(here: Services) -> DatasetRecord:
 def _add_in_place(here: Services) -> DatasetRecord:
     asked = read_json(InPlace)
     wanted = _read_id(None if asked.id is None else str(asked.id))
-    source = find_source(asked.uri, here.config.dataset_roots)
+    config = here.config
+    private = (str(config.home), config.store_url)
+    source = find_source(asked.uri, config.dataset_roots, private)
     file_format = find_format(source.filename, asked.format)
     dataset_id, version = stored_datasets.reserve_version(
-        here.database, NAMESPACE, wanted, name=asked.name
+        here.database, caller().namespace, wanted, name=asked.name
     )
     new = _describe(source, dataset_id, version, asked.name, file_format, is_in_place=True)
     new = dataclasses.replace(new, options=asked.options)
@@ -96,7 +105,7 @@ def _describe(
     is_in_place: bool,
 ) -> NewDatasetVersion:
     return NewDatasetVersion(
-        namespace=NAMESPACE,
+        namespace=caller().namespace,
         dataset_id=dataset_id,
         version=version,
         name=name[:255],
@@ -106,27 +115,34 @@ def _describe(
         sha256=source.sha256,
         size_bytes=source.size_bytes,
         is_in_place=is_in_place,
+        created_by=caller().mark,
     )
 
 
-@datasets.call("GET", "/datasets", {200: Answer("The datasets.", "[Dataset]")}, query=PAGE)
+@datasets.call(
+    "GET", "/datasets", {200: Answer("The datasets.", "[Dataset]")}, query=PAGE, role=Role.VIEWER
+)
 def list_datasets(query: Query) -> Response:
     """List the registered datasets."""
     page = stored_datasets.list_datasets(
-        services().database, NAMESPACE, limit=query["limit"], cursor=query["cursor"]
+        services().database, caller().namespace, limit=query["limit"], cursor=query["cursor"]
     )
     return page_answer(page.items, page.next_cursor, show_dataset)
 
 
 @datasets.call(
-    "GET", "/datasets/<word:dataset_id>", {200: Answer("The dataset.", "Dataset")}, query=PAGE
+    "GET",
+    "/datasets/<word:dataset_id>",
+    {200: Answer("The dataset.", "Dataset")},
+    query=PAGE,
+    role=Role.VIEWER,
 )
 def get_dataset(query: Query, dataset_id: str) -> Response:
     """Get a dataset with its versions, the newest first."""
     database = services().database
-    found = stored_datasets.get_dataset(database, NAMESPACE, dataset_id)
+    found = stored_datasets.get_dataset(database, caller().namespace, dataset_id)
     page = stored_datasets.list_versions(
-        database, NAMESPACE, dataset_id, limit=query["limit"], cursor=query["cursor"]
+        database, caller().namespace, dataset_id, limit=query["limit"], cursor=query["cursor"]
     )
     versions = [show_dataset_version(version) for version in page.items]
     return json_answer(
@@ -143,6 +159,7 @@ def get_dataset(query: Query, dataset_id: str) -> Response:
         calls.integer("version", "Which version; absent: the latest.", least=1, most=10**9),
         calls.number("wait_s", "How long to wait for it to be made.", default=20, most=60),
     ),
+    role=Role.VIEWER,
 )
 def get_dataset_preview(query: Query, dataset_id: str) -> Response:
     """Show columns, number of rows and the first rows of a dataset.
@@ -152,9 +169,9 @@ def get_dataset_preview(query: Query, dataset_id: str) -> Response:
     here = services()
     version = query["version"]
     if version is None:
-        found = stored_datasets.get_dataset(here.database, NAMESPACE, dataset_id).latest
+        found = stored_datasets.get_dataset(here.database, caller().namespace, dataset_id).latest
     else:
-        found = stored_datasets.get_version(here.database, NAMESPACE, dataset_id, version)
+        found = stored_datasets.get_version(here.database, caller().namespace, dataset_id, version)
     preview = preview_dataset(here, found, query["wait_s"])
     items = preview["items"]
     rows = items[: query["limit"]]

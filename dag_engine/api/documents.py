@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from flask import request
 
+from dag_engine.api.access import caller
 from dag_engine.api.bodies import DAG_LIMIT_BYTES, dag_media_type, read_body
 from dag_engine.api.calls import JSON, YAML, YAML_TYPES, Answer, Body
 from dag_engine.api.errors import NotAcceptableError
-from dag_engine.api.services import NAMESPACE, Services
+from dag_engine.api.services import Services
 from dag_engine.core.catalogue import Catalogue
 from dag_engine.core.dagfile import DagDocument, accept_dag
 from dag_engine.storage import datasets as stored_datasets
@@ -34,24 +35,25 @@ def check_document(
         catalogue,
         dataset_ids=lambda dataset_id: _is_dataset(services, dataset_id),
         queues=set(config.queues) | {config.run_defaults.queue},
-        connections=set(config.connections),
+        sealed=services.sealed_names(caller().namespace),
         default_executor=config.run_defaults.executor,
     )
 
 
 def _is_dataset(services: Services, dataset_id: str) -> bool:
-    return bool(stored_datasets.find_datasets(services.database, NAMESPACE, [dataset_id]))
+    return bool(stored_datasets.find_datasets(services.database, caller().namespace, [dataset_id]))
 
 
 def describe_document(document: DagDocument) -> NewDag:
     """Make of a checked file what is stored of it."""
     return NewDag(
-        namespace=NAMESPACE,
+        namespace=caller().namespace,
         name=document.name,
         description=document.description,
         digest=document.digest,
         source=document.source,
         media_type=document.media_type,
+        created_by=caller().mark,
         operators=[
             NewOperator(
                 operator.id,

@@ -108,10 +108,8 @@ class UnprocessableError(ApiError):
     status = 422
 
 
-class UnavailableError(ApiError):
-    """It cannot be done just now; the client may come again."""
-
-    status = 503
+class _ComeAgainError(ApiError):
+    """Base of what may be tried again after a while."""
 
     def __init__(self, code: str, detail: str, retry_after_s: int = 2) -> None:
         super().__init__(code, detail)
@@ -122,6 +120,18 @@ class UnavailableError(ApiError):
     def headers(self) -> dict[str, str]:
         """Say when to come again."""
         return {"Retry-After": str(self.retry_after_s)}
+
+
+class UnavailableError(_ComeAgainError):
+    """It cannot be done just now; the client may come again."""
+
+    status = 503
+
+
+class TooManyRequestsError(_ComeAgainError):
+    """The client asks for more than its share; it may come again."""
+
+    status = 429
 
 
 class DiskFullError(ApiError):

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import ipaddress
-import logging
-import math
 import re
 import secrets
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
 
-from dag_engine.api.errors import ForbiddenError, UnauthorizedError
-from dag_engine.storage.errors import DatabaseUnavailableError
-
-log = logging.getLogger(__name__)
+from dag_engine.api.errors import BadRequestError, ForbiddenError, UnauthorizedError
+from dag_engine.core.access import DEFAULT_NAMESPACE, NAMESPACE_RULE, Caller, Role, is_namespace
+from dag_engine.storage.token_book import TokenBook
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/version"})
-_OPEN_ENDPOINTS = ("pages.", "documentation.")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_TOKENS_KEPT_S = 2.0
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 SECRET_HEADER = "x-dagengine-secret"
+NAMESPACE_HEADER = "X-Dagengine-Namespace"
+_INSTALLATION = Caller("installation", Role.OPERATOR, DEFAULT_NAMESPACE)
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -49,6 +44,8 @@ def is_loopback(host: str) -> bool:
 
 def host_name(authority: str) -> str:
     """Take the host out of `host:port`, without brackets and in small letters."""
+    if "@" in authority:
+        return ""
     try:
         return (urlsplit(f"//{authority}").hostname or "").rstrip(".")
     except ValueError:
@@ -83,58 +80,33 @@ def _is_address(name: str) -> bool:
     return True
 
 
-class TokenCheck:
-    """Compares bearer tokens with the digests in the database, which are kept for two seconds."""
-
-    def __init__(self, load_digests: Callable[[], frozenset[str]], *, is_required: bool) -> None:
-        self._load_digests = load_digests
-        self._is_required = is_required
-        self._lock = threading.Lock()
-        self._digests: frozenset[str] = frozenset()
-        self._loaded_at = -math.inf
-
-    def check(self, authorization: str) -> None:
-        """Raise `UnauthorizedError` unless the header holds a known token, or none is needed."""
-        digests = self._current()
-        if not digests and not self._is_required:
-            return
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            raise UnauthorizedError(
-                "token_missing",
-                "This service asks for a token.",
-                "Send the header Authorization: Bearer TOKEN; `dagengine tokens add` makes one.",
-            )
-        digest = hashlib.sha256(token.strip().encode("utf-8", "replace")).hexdigest()
-        # every digest is compared, so that the time tells nothing
-        matches = [hmac.compare_digest(digest, known) for known in digests]
-        if not any(matches):
-            raise UnauthorizedError("token_unknown", "The token is not known, or was revoked.")
-
-    def _current(self) -> frozenset[str]:
-        now = time.monotonic()
-        with self._lock:
-            if now - self._loaded_at < _TOKENS_KEPT_S:
-                return self._digests
-        try:
-            digests = self._load_digests()
-        except DatabaseUnavailableError:
-            # what was known last holds while the database is away: it lets nobody new in
-            if self._loaded_at < 0:
-                raise
-            return self._digests
-        with self._lock:
-            self._digests, self._loaded_at = digests, now
-        return digests
-
-
 class Guard:
-    """What happens before and after every request."""
+    """What happens before and after every request.
 
-    def __init__(self, hosts: HostList, tokens: TokenCheck, secret: Callable[[], str]) -> None:
+    Parameters
+    ----------
+    hosts : HostList
+        Under which names the service is addressed.
+    tokens : TokenBook
+        Who may call.
+    secret : callable
+        Gives the installation's secret, by which its processes know each other.
+    roles : mapping
+        The role that each endpoint asks for. What is no endpoint asks for a viewer, so that
+        strangers do not learn which addresses there are.
+    """
+
+    def __init__(
+        self,
+        hosts: HostList,
+        tokens: TokenBook,
+        secret: Callable[[], str],
+        roles: Mapping[str, Role],
+    ) -> None:
         self._hosts = hosts
         self._tokens = tokens
         self._secret = secret
+        self._roles = roles
 
     def install(self, app: Flask) -> None:
         """Register with an application."""
@@ -147,7 +119,7 @@ class Guard:
         g.began_at = time.perf_counter()
         self._check_host()
         self._check_origin()
-        self._check_token()
+        self._check_caller()
 
     def _check_host(self) -> None:
         if not self._hosts.has(request.headers.get("Host", "")):
@@ -168,13 +140,25 @@ class Guard:
                 "foreign_origin", "Requests from pages of other sites are refused here."
             )
 
-    def _check_token(self) -> None:
-        endpoint = request.endpoint or ""
-        if request.path in _OPEN_PATHS or endpoint.startswith(_OPEN_ENDPOINTS):
+    def _check_caller(self) -> None:
+        """Find out who calls, and refuse who may not; the handler is not reached."""
+        endpoint = request.endpoint
+        needed = Role.VIEWER if endpoint is None else self._roles[endpoint]
+        if needed is Role.ANYBODY:
             return
         if request.path.startswith("/internal/") and self._has_secret():
+            g.caller = _INSTALLATION
             return
-        self._tokens.check(request.headers.get("Authorization", ""))
+        found = self._tokens.find(request.headers.get("Authorization", ""))
+        if found is None:
+            raise _unauthorized()
+        if found.role < needed:
+            raise ForbiddenError(
+                "role_too_small",
+                f"This call asks for the role {needed.word}; the token has {found.role.word}.",
+                f"Use a token with the role {needed.word}, made by whoever runs the service.",
+            )
+        g.caller = _step_over(found)
 
     def _has_secret(self) -> bool:
         """Tell whether a process of this installation calls, by header or as bearer."""
@@ -196,3 +180,35 @@ class Guard:
         headers.setdefault("Content-Security-Policy", _DATA_POLICY)
         headers.setdefault("Cache-Control", "no-store")
         return response
+
+
+def _unauthorized() -> UnauthorizedError:
+    if request.authorization is None or request.authorization.type != "bearer":
+        return UnauthorizedError(
+            "token_missing",
+            "This service asks for a token.",
+            "Send the header Authorization: Bearer TOKEN; `dagengine tokens add` makes one.",
+        )
+    return UnauthorizedError(
+        "token_unknown",
+        "The token is not known, was revoked, or has expired.",
+        "`dagengine tokens list` tells which tokens are good; `dagengine tokens add` makes one.",
+    )
+
+
+def _step_over(found: Caller) -> Caller:
+    """Let an admin act in the namespace that the request names; others stay in their own."""
+    wanted = request.headers.get(NAMESPACE_HEADER, found.namespace)
+    if wanted == found.namespace:
+        return found
+    if not is_namespace(wanted):
+        raise BadRequestError(
+            "bad_namespace", f"{NAMESPACE_HEADER} was expected to be {NAMESPACE_RULE}."
+        )
+    if found.role < Role.ADMIN:
+        raise ForbiddenError(
+            "foreign_namespace",
+            f"Only an admin acts in other namespaces; the token is for {found.namespace!r}.",
+            f"Leave the header {NAMESPACE_HEADER} away.",
+        )
+    return replace(found, namespace=wanted)

@@ -9,13 +9,15 @@ from collections.abc import Generator
 from flask import Response, request
 
 from dag_engine.api import calls
+from dag_engine.api.access import caller
 from dag_engine.api.answers import json_answer
 from dag_engine.api.calls import EVENT_STREAM, JSON, LIMIT, Answer, Query, Resource
 from dag_engine.api.errors import BadRequestError
 from dag_engine.api.feed import Watch
-from dag_engine.api.services import NAMESPACE, Services, services
+from dag_engine.api.services import Services, services
 from dag_engine.api.streams import KEEP_ALIVE, event, event_answer
 from dag_engine.api.views import show_event, show_run
+from dag_engine.core.access import Caller, Role
 from dag_engine.core.states import FINAL_RUN_STATES
 from dag_engine.storage import events as stored_events
 from dag_engine.storage import runs as stored_runs
@@ -35,6 +37,7 @@ _QUIET_S = 15.0
     {200: Answer("The events.", "[Event]", (JSON, EVENT_STREAM))},
     query=(calls.integer("after", "Number of the last event that is known.", default=0), LIMIT),
     headers={"Last-Event-ID": "Number of the last event that a broken stream had told."},
+    role=Role.VIEWER,
 )
 def list_events(query: Query, run_id: str) -> Response:
     """List what happened to a run, in order.
@@ -43,11 +46,12 @@ def list_events(query: Query, run_id: str) -> Response:
     `end`, which holds the run.
     """
     here = services()
-    stored_runs.get_run(here.database, NAMESPACE, run_id)
+    stored_runs.get_run(here.database, caller().namespace, run_id)
     if wants_stream():
-        return event_answer(follow_run(here, run_id, _last_event_id(query["after"])), here.slots)
+        after = _last_event_id(query["after"])
+        return event_answer(follow_run(here, caller(), run_id, after), here.slots)
     found = stored_events.list_events_after(
-        here.database, NAMESPACE, run_id, query["after"], limit=query["limit"]
+        here.database, caller().namespace, run_id, query["after"], limit=query["limit"]
     )
     cursor = str(found[-1].seq) if len(found) == query["limit"] else None
     return json_answer({"items": [show_event(one) for one in found], "next_cursor": cursor})
@@ -67,15 +71,15 @@ def _last_event_id(after: int) -> int:
     return max(after, int(came))
 
 
-def follow_run(here: Services, run_id: str, after: int) -> Generator[bytes]:
-    """Yield the events of a run as they happen, until it is over."""
+def follow_run(here: Services, who: Caller, run_id: str, after: int) -> Generator[bytes]:
+    """Yield the events of a run as they happen, until it is over or the token is not good."""
     told_at = time.monotonic()
     with here.feed.watch(run_id) as watch:
         # the head of the answer goes out with its first piece
         yield KEEP_ALIVE
-        while True:
+        while here.tokens.is_good(who):
             try:
-                pieces, after, is_over = _read_news(here, run_id, after)
+                pieces, after, is_over = _read_news(here, who.namespace, run_id, after)
             except DatabaseUnavailableError as error:
                 log.warning("stream_waits run_id=%s detail=%s", run_id, error.detail)
                 pieces, is_over = [], False
@@ -91,12 +95,14 @@ def follow_run(here: Services, run_id: str, after: int) -> Generator[bytes]:
                 _wait(here, watch)
 
 
-def _read_news(here: Services, run_id: str, after: int) -> tuple[list[bytes], int, bool]:
+def _read_news(
+    here: Services, namespace: str, run_id: str, after: int
+) -> tuple[list[bytes], int, bool]:
     """Read the next events; the run is looked at first, so that its end is the last thing told."""
-    mark = stored_runs.read_marks(here.database, [run_id])[run_id]
+    mark = stored_runs.read_mark(here.database, namespace, run_id)
     if mark.last_seq > after:
         found = stored_events.list_events_after(
-            here.database, NAMESPACE, run_id, after, limit=_PAGE_EVENTS
+            here.database, namespace, run_id, after, limit=_PAGE_EVENTS
         )
     else:
         found = []
@@ -104,7 +110,7 @@ def _read_news(here: Services, run_id: str, after: int) -> tuple[list[bytes], in
     after = found[-1].seq if found else after
     is_over = mark.state in FINAL_RUN_STATES and after >= mark.last_seq
     if is_over:
-        run = stored_runs.get_run(here.database, NAMESPACE, run_id)
+        run = stored_runs.get_run(here.database, namespace, run_id)
         pieces.append(event(show_run(run), kind="end"))
     return pieces, after, is_over
 

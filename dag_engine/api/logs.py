@@ -99,7 +99,7 @@ class LogFollower:
     find_place : callable
         Looks up anew where the log is and whether the attempt is over.
     is_stopping : callable
-        Tells whether this process is to end.
+        Tells whether to end before the log does.
     offset : int
         Where to begin, in bytes.
     """
@@ -117,7 +117,7 @@ class LogFollower:
     def events(self) -> Generator[bytes]:
         """Yield the pieces as events; the last one is `end`."""
         told_at = time.monotonic()
-        while True:
+        while not self._is_stopping():
             chunk = read_log(self._find_place(), self._offset, LIMIT_BYTES)
             if chunk.text:
                 self._offset = chunk.next_offset
@@ -126,8 +126,6 @@ class LogFollower:
                 yield event(told, number=chunk.next_offset)
             if chunk.is_complete:
                 yield event({"next_offset": self._offset}, kind="end")
-                return
-            if self._is_stopping():
                 return
             if not chunk.text:
                 if time.monotonic() - told_at > _QUIET_S:

@@ -9,7 +9,9 @@ from typing import Any
 
 from dag_engine.api.answers import PROBLEM_TYPE
 from dag_engine.api.calls import Answer, Body, Call, Parameter
+from dag_engine.api.guard import NAMESPACE_HEADER
 from dag_engine.api.schemas import SCHEMAS
+from dag_engine.core.access import TOKEN_ROLES, Role
 
 _PATH_PART = re.compile(r"<(?:(?P<kind>\w+):)?(?P<name>\w+)>")
 _PATH_KINDS: dict[str, dict[str, Any]] = {
@@ -20,12 +22,24 @@ _PATH_KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+_TOKEN_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": (
+        f"An API token. It carries a role ({', '.join(TOKEN_ROLES)}; each may do what those before "
+        "it may, and `x-role` of a call names the least one) and a namespace, outside of which "
+        "nothing is seen. An admin acts in another one by the header "
+        f"{NAMESPACE_HEADER}. Where no token was ever made, a service that listens on this "
+        "machine alone asks for none."
+    ),
+}
 TAGS = (
     "Definitions",
     "Runs",
     "Logs and outputs",
     "Datasets",
     "Catalogue",
+    "Access",
     "Health",
     "Operator engines",
     "Documentation",
@@ -34,8 +48,8 @@ TAGS = (
 """The order in which the documentation shows the resources."""
 
 
-def make_openapi(calls: Iterable[Call], version: str) -> dict[str, Any]:
-    """Describe the calls."""
+def make_openapi(calls: Iterable[Call], version: str, *, needs_token: bool) -> dict[str, Any]:
+    """Describe the calls, as a service answers them that asks for tokens, or does not yet."""
     paths: dict[str, dict[str, Any]] = {}
     for call in calls:
         path = _PATH_PART.sub(r"{\g<name>}", call.rule)
@@ -52,9 +66,10 @@ def make_openapi(calls: Iterable[Call], version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {"token": _TOKEN_SCHEME},
+            "responses": _REFUSALS,
         },
-        "security": [{}, {"token": []}],
+        "security": [{"token": []}] if needs_token else [{"token": []}, {}],
     }
 
 
@@ -77,12 +92,19 @@ def _operation(call: Call) -> dict[str, Any]:
         operation["requestBody"] = _request_body(call.body)
     operation["responses"] = {
         **{str(status): _answer(status, answer) for status, answer in call.answers.items()},
-        "default": {
-            "description": "A problem (RFC 9457).",
-            "content": {PROBLEM_TYPE: {"schema": _reference("Problem")}},
-        },
+        "default": _problem("A problem (RFC 9457)."),
     }
+    if call.role is Role.ANYBODY:
+        operation["security"] = []
+    else:
+        operation["x-role"] = call.role.word
+        for status in _REFUSALS:
+            operation["responses"][status] = {"$ref": f"#/components/responses/{status}"}
     return operation
+
+
+def _problem(about: str) -> dict[str, Any]:
+    return {"description": about, "content": {PROBLEM_TYPE: {"schema": _reference("Problem")}}}
 
 
 def _reference(name: str) -> dict[str, Any]:
@@ -123,8 +145,11 @@ def _header_parameter(name: str, about: str) -> dict[str, Any]:
 
 
 def _request_body(body: Body) -> dict[str, Any]:
-    media: dict[str, Any] = {"schema": _reference(body.schema)} if body.schema else {}
-    described = {"required": body.is_required, "content": dict.fromkeys(body.types, media)}
+    names = (body.schema,) * len(body.types) if isinstance(body.schema, str) else body.schema
+    content: dict[str, Any] = {media_type: {} for media_type in body.types}
+    for media_type, name in zip(body.types, names or (), strict=False):
+        content[media_type] = {"schema": _reference(name)}
+    described: dict[str, Any] = {"required": body.is_required, "content": content}
     if body.about:
         described["description"] = body.about
     return described
@@ -140,3 +165,9 @@ def _answer(status: int, answer: Answer) -> dict[str, Any]:
             content[media_type] = {"schema": schema}
         described["content"] = content
     return described
+
+
+_REFUSALS = {
+    "401": _problem("No token came, or one that is not good."),
+    "403": _problem("The token's role is too small, or the host or origin is foreign."),
+}

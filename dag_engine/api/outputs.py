@@ -8,6 +8,7 @@ from urllib.parse import quote
 from flask import Response, request
 
 from dag_engine.api import calls
+from dag_engine.api.access import caller
 from dag_engine.api.answers import json_answer
 from dag_engine.api.calls import (
     EVENT_STREAM,
@@ -20,12 +21,14 @@ from dag_engine.api.calls import (
 )
 from dag_engine.api.errors import ConflictError, GoneError, NotFoundError
 from dag_engine.api.logs import LIMIT_BYTES, LogFollower, LogPlace, read_log
-from dag_engine.api.services import NAMESPACE, Services, services
+from dag_engine.api.services import Services, services
 from dag_engine.api.streams import event_answer
 from dag_engine.api.views import show_artifact
+from dag_engine.core.access import Role
 from dag_engine.storage import engines as stored_engines
 from dag_engine.storage import tasks as stored_tasks
 from dag_engine.storage.errors import NotFoundError as StoredNotFoundError
+from dag_engine.storage.expiry import Kind, is_expired
 from executors.base import ArtifactRef
 from executors.runtime.errors import InvalidInputError
 from executors.runtime.preview import check_uri, load_report, preview_artifact
@@ -46,6 +49,7 @@ _OVER = frozenset({"succeeded", "failed", "cancelled", "lost"})
         calls.integer("limit", "Bytes at most.", default=256 * 1024, least=1, most=4 * LIMIT_BYTES),
     ),
     headers={"Last-Event-ID": "Where a broken stream had come to."},
+    role=Role.VIEWER,
 )
 def get_log(query: Query, run_id: str, operator: str, attempt: int) -> Response:
     """Read what an attempt wrote to stdout and stderr.
@@ -53,14 +57,21 @@ def get_log(query: Query, run_id: str, operator: str, attempt: int) -> Response:
     As JSON a piece with the offset of the next one; with `Accept: text/plain` the text alone; with
     `Accept: text/event-stream` live until the attempt is over.
     """
-    here = services()
-    place = _find_log(here, run_id, operator, attempt)
+    here, who = services(), caller()
+
+    stored_tasks.get_task(here.database, who.namespace, run_id, operator)
+    _check_kept(run_id, "logs")
+
+    def find_place() -> LogPlace:
+        return _find_log(here, who.namespace, run_id, operator, attempt)
+
+    place = find_place()
     wanted = request.accept_mimetypes.best_match([JSON, TEXT, EVENT_STREAM])
     if wanted == EVENT_STREAM:
         came = request.headers.get("Last-Event-ID", "")
         offset = int(came) if came.isascii() and came.isdigit() else query["offset"]
         follower = LogFollower(
-            lambda: _find_log(here, run_id, operator, attempt), lambda: here.is_stopping, offset
+            find_place, lambda: here.is_stopping or not here.tokens.is_good(who), offset
         )
         return event_answer(follower.events(), here.slots)
     chunk = read_log(place, query["offset"], query["limit"])
@@ -79,9 +90,9 @@ def get_log(query: Query, run_id: str, operator: str, attempt: int) -> Response:
     )
 
 
-def _find_log(here: Services, run_id: str, operator: str, attempt: int) -> LogPlace:
-    task = stored_tasks.get_task(here.database, NAMESPACE, run_id, operator)
-    found = stored_tasks.get_attempt(here.database, NAMESPACE, run_id, task.index, attempt)
+def _find_log(here: Services, namespace: str, run_id: str, operator: str, attempt: int) -> LogPlace:
+    task = stored_tasks.get_task(here.database, namespace, run_id, operator)
+    found = stored_tasks.get_attempt(here.database, namespace, run_id, task.index, attempt)
     try:
         engine = stored_engines.get_engine(here.database, found.engine_id)
         engine_url, engine_incarnation = engine.url, engine.incarnation
@@ -98,7 +109,12 @@ def _find_log(here: Services, run_id: str, operator: str, attempt: int) -> LogPl
     )
 
 
-@outputs.call("GET", _PATH + "/outputs/<number:port>", {200: Answer("What it holds.", "Output")})
+@outputs.call(
+    "GET",
+    _PATH + "/outputs/<number:port>",
+    {200: Answer("What it holds.", "Output")},
+    role=Role.VIEWER,
+)
 def get_output(query: Query, run_id: str, operator: str, port: int) -> Response:
     """Tell what an output port holds."""
     return json_answer(show_artifact(port, _find_artifact(run_id, operator, port)))
@@ -109,6 +125,7 @@ def get_output(query: Query, run_id: str, operator: str, port: int) -> Response:
     _PATH + "/outputs/<number:port>/preview",
     {200: Answer("The beginning.", "Preview")},
     query=(calls.integer("limit", "Rows at most.", default=50, most=1000),),
+    role=Role.VIEWER,
 )
 def preview_output(query: Query, run_id: str, operator: str, port: int) -> Response:
     """Show the first rows of a table; of a report its value, of a model what it tells of itself."""
@@ -135,6 +152,7 @@ def preview_output(query: Query, run_id: str, operator: str, port: int) -> Respo
     "GET",
     _PATH + "/outputs/<number:port>/content",
     {200: Answer("The content.", types=(JSON, OCTETS))},
+    role=Role.VIEWER,
 )
 def get_content(query: Query, run_id: str, operator: str, port: int) -> Response:
     """Get the content of an output port: a report as JSON, anything else as the stored file."""
@@ -174,13 +192,25 @@ def _name_download(ref: ArtifactRef, port: int) -> str:
     return f"{plain}; filename*=UTF-8''{quote(name, safe='')}" if name else plain
 
 
+def _check_kept(run_id: str, kind: Kind) -> None:
+    expired_at = is_expired(services().database, caller().namespace, run_id, kind)
+    if expired_at is not None:
+        raise GoneError(
+            "expired",
+            f"The {kind} of this run were deleted on {expired_at:%Y-%m-%d}, since they were older "
+            f"than the policy of retention keeps them. Run it again where they are needed.",
+        )
+
+
 def _find_artifact(run_id: str, operator: str, port: int) -> ArtifactRef:
     here = services()
-    task = stored_tasks.get_task(here.database, NAMESPACE, run_id, operator)
+    task = stored_tasks.get_task(here.database, caller().namespace, run_id, operator)
     for output in task.outputs:
         if output.port == port:
+            if output.ref.uri:
+                _check_kept(run_id, "results")
             return output.ref
-    planned = here.plans.get(run_id).tasks[task.index]
+    planned = here.plans.get(caller().namespace, run_id).tasks[task.index]
     if port >= planned.n_outputs:
         raise NotFoundError(
             "no_such_port",

@@ -65,20 +65,21 @@ def _answer_core_error(error: CoreError) -> Response:
 def _answer_storage_error(error: StorageError) -> Response:
     if error.status >= 500 and error.status != 503:
         return _answer_unforeseen(error)
-    _log_refusal(error.status, error.code)
+    _log_refusal(error.status, error.code, str(error))
     headers = {"Retry-After": "2"} if error.status == 503 else None
-    return problem_answer(error.status, error.code, str(error), headers=headers)
+    return problem_answer(error.status, error.code, error.public_text, headers=headers)
 
 
-def _log_refusal(status: int, code: str) -> None:
+def _log_refusal(status: int, code: str, detail: str = "") -> None:
     log.log(
         logging.WARNING if status >= 500 else logging.INFO,
-        "request_refused request_id=%s method=%s path=%r status=%d code=%s",
+        "request_refused request_id=%s method=%s path=%r status=%d code=%s detail=%r",
         request_id(),
         request.method,
         request.path,
         status,
         code,
+        detail,
     )
 
 

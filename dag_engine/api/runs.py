@@ -7,10 +7,12 @@ import time
 from flask import Response, g
 
 from dag_engine.api import calls
+from dag_engine.api.access import caller
 from dag_engine.api.answers import json_answer, page_answer
 from dag_engine.api.calls import PAGE, Answer, Query, Resource
-from dag_engine.api.services import NAMESPACE, Services, services
+from dag_engine.api.services import Services, services
 from dag_engine.api.views import show_attempt, show_run, show_task
+from dag_engine.core.access import Role
 from dag_engine.core.states import FINAL_RUN_STATES, RunState, TaskState
 from dag_engine.storage import runs as stored_runs
 from dag_engine.storage import tasks as stored_tasks
@@ -34,12 +36,13 @@ _TASK_STATES = tuple(state.value for state in TaskState)
         calls.choices("state", "Only runs in these states.", _RUN_STATES),
         calls.text("dag_id", "Only runs of this definition."),
     ),
+    role=Role.VIEWER,
 )
 def list_runs(query: Query) -> Response:
     """List runs, the newest first."""
     page = stored_runs.list_runs(
         services().database,
-        NAMESPACE,
+        caller().namespace,
         states=query["state"],
         dag_id=query["dag_id"],
         limit=query["limit"],
@@ -60,15 +63,16 @@ def list_runs(query: Query) -> Response:
             most=LONGEST_WAIT_S,
         ),
     ),
+    role=Role.VIEWER,
 )
 def get_run(query: Query, run_id: str) -> Response:
     """Get a run; with `wait_s` as soon as it is over, or when the wait is."""
     here = services()
-    run = stored_runs.get_run(here.database, NAMESPACE, run_id)
+    run = stored_runs.get_run(here.database, caller().namespace, run_id)
     if query["wait_s"] and run.state not in FINAL_RUN_STATES:
         g.is_waiting = True
         with here.slots.held():
-            run = wait_for_end(here, NAMESPACE, run_id, query["wait_s"])
+            run = wait_for_end(here, caller().namespace, run_id, query["wait_s"])
     return json_answer(show_run(run))
 
 
@@ -96,19 +100,20 @@ def wait_for_end(here: Services, namespace: str, run_id: str, wait_s: float) -> 
     "/runs/<word:run_id>/tasks",
     {200: Answer("The tasks.", "[Task]")},
     query=(*PAGE, calls.choices("state", "Only tasks in these states.", _TASK_STATES)),
+    role=Role.VIEWER,
 )
 def list_tasks(query: Query, run_id: str) -> Response:
     """List the tasks of a run in breadth-first order."""
     here = services()
     page = stored_tasks.list_tasks(
         here.database,
-        NAMESPACE,
+        caller().namespace,
         run_id,
         states=query["state"],
         limit=query["limit"],
         cursor=query["cursor"],
     )
-    plan = here.plans.get(run_id)
+    plan = here.plans.get(caller().namespace, run_id)
 
     def show(task: TaskRecord) -> dict[str, object]:
         return show_task(task, plan.tasks[task.index], plan)
@@ -116,13 +121,18 @@ def list_tasks(query: Query, run_id: str) -> Response:
     return page_answer(page.items, page.next_cursor, show)
 
 
-@runs.call("GET", "/runs/<word:run_id>/tasks/<word:operator>", {200: Answer("The task.", "Task")})
+@runs.call(
+    "GET",
+    "/runs/<word:run_id>/tasks/<word:operator>",
+    {200: Answer("The task.", "Task")},
+    role=Role.VIEWER,
+)
 def get_task(query: Query, run_id: str, operator: str) -> Response:
     """Get the task of one operator with its parameters and attempts."""
     here = services()
-    task = stored_tasks.get_task(here.database, NAMESPACE, run_id, operator)
-    attempts = stored_tasks.list_attempts(here.database, NAMESPACE, run_id, task.index)
-    plan = here.plans.get(run_id)
+    task = stored_tasks.get_task(here.database, caller().namespace, run_id, operator)
+    attempts = stored_tasks.list_attempts(here.database, caller().namespace, run_id, task.index)
+    plan = here.plans.get(caller().namespace, run_id)
     planned = plan.tasks[task.index]
     shown = show_task(task, planned, plan)
     shown["params"] = planned.params

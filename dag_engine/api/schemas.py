@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dag_engine.core.access import TOKEN_ROLES
 from dag_engine.core.states import RunState, TaskState
 
 RANGES = ("all", "from", "to", "only", "children", "failed")
@@ -23,6 +24,12 @@ def _object(about: str, **properties: Any) -> dict[str, Any]:
     return {"type": "object", "description": about, "properties": properties}
 
 
+def _answer(about: str, *optional: str, **properties: Any) -> dict[str, Any]:
+    """Describe an object that is answered: it has all of these but for the optional ones."""
+    required = [name for name in properties if name not in optional]
+    return {**_object(about, **properties), "required": required}
+
+
 def _list(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
@@ -35,6 +42,11 @@ def _see(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+_MAYBE_SOURCE = {
+    "type": ["object", "null"],
+    "properties": {"run_id": _TEXT, "operator": _TEXT, "attempt": _WHOLE},
+}
+_SEALED_NAME = {"type": "string", "pattern": r"^\w[\w-]{0,127}$"}
 _RUN_STATE = _one_of([state.value for state in RunState])
 _TASK_STATE = _one_of([state.value for state in TaskState])
 
@@ -62,11 +74,12 @@ SCHEMAS: dict[str, Any] = {
         hint=_TEXT,
     ),
     "DagFile": _object("A DAG as the front end posts it, in YAML or JSON.", dag=_FREE),
-    "Validation": _object(
+    "Validation": _answer(
         "What a check found.", valid=_TRUTH, problems=_list(_see("SingleProblem"))
     ),
-    "Dag": _object(
+    "Dag": _answer(
         "A stored definition; `dag` holds its content where one is asked for.",
+        "dag",
         id=_TEXT,
         name=_TEXT,
         description=_TEXT,
@@ -79,8 +92,9 @@ SCHEMAS: dict[str, Any] = {
         updated_at=_MOMENT,
         dag=_FREE,
     ),
-    "DagVersion": _object(
+    "DagVersion": _answer(
         "One immutable version of a definition.",
+        "dag",
         id=_TEXT,
         version=_WHOLE,
         name=_TEXT,
@@ -101,7 +115,7 @@ SCHEMAS: dict[str, Any] = {
         priority={"type": "integer", "minimum": -100, "maximum": 100},
         version=_MAYBE_WHOLE,
     ),
-    "Run": _object(
+    "Run": _answer(
         "One execution of a definition, or of a range of it.",
         id=_TEXT,
         dag_id=_TEXT,
@@ -122,11 +136,11 @@ SCHEMAS: dict[str, Any] = {
         last_event=_WHOLE,
         url=_TEXT,
     ),
-    "Plan": _object(
+    "Plan": _answer(
         "What a run would do: the operators in their order, and what is reused and from where.",
         order=_list(_TEXT),
         tasks=_list(
-            _object(
+            _answer(
                 "",
                 operator=_TEXT,
                 algorithm=_TEXT,
@@ -137,23 +151,27 @@ SCHEMAS: dict[str, Any] = {
                 priority=_WHOLE,
                 cache=_TEXT,
                 is_alternative=_TRUTH,
+                hit=_MAYBE_SOURCE,
             )
         ),
         reused=_list(
-            _object("", operator=_TEXT, run_id=_TEXT, attempt=_WHOLE, outputs=_list(_see("Output")))
+            _answer("", operator=_TEXT, run_id=_TEXT, attempt=_WHOLE, outputs=_list(_see("Output")))
         ),
     ),
-    "Output": _object(
+    "Output": _answer(
         "What an output port holds.",
         port=_WHOLE,
         type=_TEXT,
         rows=_MAYBE_WHOLE,
         bytes=_WHOLE,
         sha256=_TEXT,
-        columns=_list(_object("", name=_TEXT, type=_TEXT)),
+        columns=_list(_answer("", name=_TEXT, type=_TEXT)),
     ),
-    "Task": _object(
+    "Task": _answer(
         "One operator in one run; `attempts` stand where one task is asked for.",
+        "hint",
+        "params",
+        "attempts",
         operator=_TEXT,
         index=_WHOLE,
         title=_TEXT,
@@ -178,7 +196,18 @@ SCHEMAS: dict[str, Any] = {
         params=_FREE,
         attempts=_list(_see("Attempt")),
     ),
-    "Attempt": _object(
+    "CacheStory": _answer(
+        "What the cache had for a task, and in what its key differs from the nearest former one's.",
+        cache=_one_of(["use", "refresh", "off"]),
+        verdict=_one_of(["hit", "gone", "miss", "refresh", "off", "open"]),
+        message=_TEXT,
+        source=_MAYBE_SOURCE,
+        nearest=_MAYBE_SOURCE,
+        differences=_list(
+            _answer("", part=_TEXT, name=_TEXT, now=_TEXT, former=_TEXT, message=_TEXT)
+        ),
+    ),
+    "Attempt": _answer(
         "One try at a task.",
         attempt=_WHOLE,
         state=_TEXT,
@@ -195,7 +224,7 @@ SCHEMAS: dict[str, Any] = {
         signal=_MAYBE_WHOLE,
         log_bytes=_WHOLE,
     ),
-    "LogChunk": _object(
+    "LogChunk": _answer(
         "A piece of a log.",
         text=_TEXT,
         offset=_WHOLE,
@@ -207,12 +236,12 @@ SCHEMAS: dict[str, Any] = {
         "The first rows of a table; of a report or model its `value`.",
         type=_TEXT,
         value={},
-        columns=_list(_object("", name=_TEXT, type=_TEXT)),
+        columns=_list(_answer("", name=_TEXT, type=_TEXT)),
         rows=_list({"type": "array"}),
         n_rows=_MAYBE_WHOLE,
         is_truncated=_TRUTH,
     ),
-    "Event": _object(
+    "Event": _answer(
         "One entry of a run's history.",
         seq=_WHOLE,
         at=_MOMENT,
@@ -224,8 +253,11 @@ SCHEMAS: dict[str, Any] = {
         reason=_TEXT,
         message=_TEXT,
     ),
-    "Algorithm": _object(
+    "Algorithm": _answer(
         "What can be run: ports, parameters and documentation.",
+        "doc",
+        "params_schema",
+        "deprecated_params",
         name=_TEXT,
         title=_TEXT,
         title_zh=_TEXT,
@@ -239,22 +271,23 @@ SCHEMAS: dict[str, Any] = {
         deprecated_params=_list(_TEXT),
         is_cacheable=_TRUTH,
     ),
-    "Port": _object(
+    "Port": _answer(
         "An input or output of an algorithm.",
         name=_TEXT,
         type=_TEXT,
         is_optional=_TRUTH,
         is_many=_TRUTH,
     ),
-    "Executor": _object(
+    "Executor": _answer(
         "A back end that runs tasks, and the operator engines that have it.",
+        "operator_engines",
         name=_TEXT,
         data_types=_list(_TEXT),
         slots=_WHOLE,
         kind=_TEXT,
-        operator_engines=_list(_object("", id=_TEXT, is_alive=_TRUTH, slots=_WHOLE)),
+        operator_engines=_list(_answer("", id=_TEXT, is_alive=_TRUTH, slots=_WHOLE)),
     ),
-    "OperatorEngine": _object(
+    "OperatorEngine": _answer(
         "An operator engine as it last registered.",
         id=_TEXT,
         url=_TEXT,
@@ -267,8 +300,10 @@ SCHEMAS: dict[str, Any] = {
         registered_at=_MAYBE_MOMENT,
         heartbeat_at=_MAYBE_MOMENT,
     ),
-    "Dataset": _object(
+    "Dataset": _answer(
         "A registered data source; `versions` stand where one is asked for.",
+        "versions",
+        "next_cursor",
         id=_TEXT,
         name=_TEXT,
         version=_WHOLE,
@@ -280,7 +315,7 @@ SCHEMAS: dict[str, Any] = {
         options=_FREE,
         is_in_place=_TRUTH,
         rows=_MAYBE_WHOLE,
-        columns=_list(_object("", name=_TEXT, type=_TEXT)),
+        columns=_list(_answer("", name=_TEXT, type=_TEXT)),
         inspection=_TEXT,
         inspection_error=_TEXT,
         created_at=_MOMENT,
@@ -288,7 +323,7 @@ SCHEMAS: dict[str, Any] = {
         versions=_list(_see("DatasetVersion")),
         next_cursor=_MAYBE_TEXT,
     ),
-    "DatasetVersion": _object(
+    "DatasetVersion": _answer(
         "One immutable version of a dataset.",
         version=_WHOLE,
         uri=_TEXT,
@@ -299,7 +334,7 @@ SCHEMAS: dict[str, Any] = {
         options=_FREE,
         is_in_place=_TRUTH,
         rows=_MAYBE_WHOLE,
-        columns=_list(_object("", name=_TEXT, type=_TEXT)),
+        columns=_list(_answer("", name=_TEXT, type=_TEXT)),
         inspection=_TEXT,
         inspection_error=_TEXT,
         created_at=_MOMENT,
@@ -328,11 +363,55 @@ SCHEMAS: dict[str, Any] = {
         "required": ["uri"],
         "additionalProperties": False,
     },
+    "SealedEntry": _answer(
+        "A named connection or secret: all but what it holds.",
+        name=_TEXT,
+        source=_one_of(["stored", "configuration"]),
+        key_id=_MAYBE_TEXT,
+        created_by=_TEXT,
+        created_at=_MAYBE_MOMENT,
+        updated_at=_MAYBE_MOMENT,
+    ),
+    "NewConnection": {
+        "type": "object",
+        "description": "A connection: its URL, or settings with `url` or the parts of one.",
+        "properties": {
+            "name": _SEALED_NAME,
+            "url": {"type": "string", "format": "password", "writeOnly": True},
+            "settings": {"type": "object", "writeOnly": True},
+        },
+        "required": ["name"],
+        "additionalProperties": False,
+    },
+    "NewSecret": {
+        "type": "object",
+        "description": "A secret and its name.",
+        "properties": {
+            "name": _SEALED_NAME,
+            "value": {"type": "string", "format": "password", "writeOnly": True, "minLength": 1},
+        },
+        "required": ["name", "value"],
+        "additionalProperties": False,
+    },
+    "Caller": _object(
+        "Who calls, as which role, and in which namespace.",
+        name=_TEXT,
+        role=_one_of(list(TOKEN_ROLES)),
+        namespace=_TEXT,
+    ),
     "Health": _object(
         "The components with their last sign of life.",
         status=_TEXT,
         components=_list(
-            _object("", kind=_TEXT, instance=_TEXT, status=_TEXT, heartbeat_at=_MAYBE_MOMENT)
+            _object(
+                "One of them; `hint` names the cure of what `detail` tells.",
+                kind=_TEXT,
+                instance=_TEXT,
+                status=_TEXT,
+                detail=_TEXT,
+                hint=_TEXT,
+                since=_MOMENT,
+            )
         ),
     ),
     "StoreSettings": _object(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import os
 import re
 import stat
@@ -10,7 +11,10 @@ import unicodedata
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+import msgspec
+
 from dag_engine.api.errors import UnprocessableError
+from executors.base import DatasetRef
 from executors.store import get_local_path, get_scheme, is_local, make_file_url
 
 _CHUNK_BYTES = 1024 * 1024
@@ -88,15 +92,19 @@ def find_format(filename: str, named: str = "") -> str:
     return found
 
 
-def find_source(uri: str, roots: tuple[str, ...]) -> Source:
-    """Find a file or URL that lies below one of the roots; a local file is read for its digest."""
+def find_source(uri: str, roots: tuple[str, ...], private: tuple[str, ...] = ()) -> Source:
+    """Find a file or URL that lies below one of the roots; a local file is read for its digest.
+
+    `private` are the service's own folders: what lies in one is found below a root within it only,
+    not below one that happens to hold the folder. Uploads of all namespaces lie there.
+    """
     if not roots:
         raise _refuse(uri, "The configuration allows no root.")
     if get_scheme(uri) in _REMOTE_SCHEMES:
-        return _find_remote(uri, roots)
+        return _find_remote(uri, roots, private)
     if not is_local(uri):
         raise _refuse(uri, "Its scheme is not one that is read.")
-    return _find_local(uri, roots)
+    return _find_local(uri, roots, private)
 
 
 def _refuse(uri: str, why: str) -> UnprocessableError:
@@ -107,12 +115,15 @@ def _refuse(uri: str, why: str) -> UnprocessableError:
     )
 
 
-def _find_remote(uri: str, roots: tuple[str, ...]) -> Source:
+def _find_remote(uri: str, roots: tuple[str, ...], private: tuple[str, ...]) -> Source:
     parts = urlsplit(uri)
     path = unquote(unquote(parts.path))
     is_odd = "\\" in path or "\x00" in path or any(step in (".", "..") for step in path.split("/"))
     if is_odd or "@" in parts.netloc or parts.fragment:
         raise _refuse(uri, "It holds steps, names or marks that may lead elsewhere.")
+    for folder in (folder.rstrip("/") + "/" for folder in private):
+        if uri.startswith(folder):
+            roots = tuple(root for root in roots if root.startswith(folder) and root != folder)
     for root in roots:
         prefix = root.rstrip("/") + "/"
         if get_scheme(root) == parts.scheme and uri.startswith(prefix) and len(uri) > len(prefix):
@@ -120,12 +131,48 @@ def _find_remote(uri: str, roots: tuple[str, ...]) -> Source:
     raise _refuse(uri, "It lies below none of the roots.")
 
 
-def _find_local(uri: str, roots: tuple[str, ...]) -> Source:
+def set_reach(
+    ref: DatasetRef, roots: tuple[str, ...], private_hosts: tuple[str, ...]
+) -> DatasetRef:
+    """Say in a reference whether its host may lie in a private network.
+
+    It may where the configuration names the host, or a root that is a private address itself: a
+    name can be made to lead inside by whoever answers for it, an address cannot.
+    """
+    if get_scheme(ref.uri) not in ("http", "https"):
+        return ref
+    host = _host_of(ref.uri)
+    named = {name.lower().rstrip(".") for name in private_hosts}
+    is_private = host in named or (
+        _is_inside(host) and any(_host_of(root) == host for root in roots)
+    )
+    return msgspec.structs.replace(ref, is_private=is_private)
+
+
+def _host_of(uri: str) -> str:
+    try:
+        return (urlsplit(uri).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_inside(host: str) -> bool:
+    try:
+        return host == "localhost" or not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False
+
+
+def _find_local(uri: str, roots: tuple[str, ...], private: tuple[str, ...]) -> Source:
     path = get_local_path(uri)
     if not os.path.isabs(path) or "\x00" in path:
         raise _refuse(uri, "A path must be absolute.")
     real = os.path.realpath(path)
-    if not any(_is_below(real, root) for root in roots if is_local(root)):
+    above = [root for root in roots if is_local(root) and _is_below(real, root)]
+    for folder in filter(is_local, private):
+        if _is_below(real, folder):
+            above = [root for root in above if _is_below(get_local_path(root), folder)]
+    if not above:
         # the same words whether it exists or not: nothing is told of what lies elsewhere
         raise _refuse(uri, "It lies below none of the roots.")
     try:
@@ -143,6 +190,6 @@ def _find_local(uri: str, roots: tuple[str, ...]) -> Source:
     return Source(make_file_url(real), os.path.basename(real), size, digest.hexdigest())
 
 
-def _is_below(real: str, root: str) -> bool:
-    folder = os.path.realpath(get_local_path(root))
+def _is_below(path: str, root: str) -> bool:
+    real, folder = os.path.realpath(path), os.path.realpath(get_local_path(root))
     return os.path.commonpath([real, folder]) == folder and real != folder

@@ -9,11 +9,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 from flask import Response
 
+from dag_engine.api.access import caller
 from dag_engine.api.answers import json_answer
 from dag_engine.api.calls import API_PREFIX
 from dag_engine.api.errors import ConflictError, UnprocessableError
-from dag_engine.api.services import NAMESPACE, Services
+from dag_engine.api.foresight import foresee_hits
+from dag_engine.api.services import Services
+from dag_engine.api.sources import set_reach
 from dag_engine.api.views import show_plan, show_run
+from dag_engine.core.catalogue import Catalogue
 from dag_engine.core.dagfile import DagDocument, find_dataset_ids
 from dag_engine.core.plan import Plan, Reused
 from dag_engine.core.planning import Draft, Selection, complete_plan, draft_plan
@@ -49,14 +53,16 @@ class BaseRun:
 
     def __init__(self, services: Services, run_id: str) -> None:
         database = services.database
-        self.run = stored_runs.get_run(database, NAMESPACE, run_id)
+        self.run = stored_runs.get_run(database, caller().namespace, run_id)
         if self.run.state not in FINAL_RUN_STATES:
             raise ConflictError(
                 "base_run_not_over",
                 f"The run {run_id} is {self.run.state}; only a run that is over can be followed.",
             )
-        self.plan = services.plans.get(run_id)
-        self.unfinished = stored_tasks.list_unfinished_operators(database, NAMESPACE, run_id)
+        self.plan = services.plans.get(caller().namespace, run_id)
+        self.unfinished = stored_tasks.list_unfinished_operators(
+            database, caller().namespace, run_id
+        )
 
     def seeds(self) -> dict[str, int]:
         """Return the seeds that its tasks had."""
@@ -71,7 +77,9 @@ class BaseRun:
         return list(dict.fromkeys([self.run.id, *(reused.run_id for reused in self.plan.reused)]))
 
 
-def make_plan(services: Services, document: DagDocument, options: StartOptions) -> Plan:
+def make_plan(
+    services: Services, document: DagDocument, options: StartOptions, catalogue: Catalogue
+) -> Plan:
     """Plan a run; raises with all problems, or with what a range lacks."""
     base = BaseRun(services, options.base_run) if options.base_run else None
     if options.range == "failed" and base is None:
@@ -81,7 +89,6 @@ def make_plan(services: Services, document: DagDocument, options: StartOptions) 
             "Name it as base_run, or POST /runs/{id}:retry.",
         )
     repeats = base if base is not None and options.range == "failed" else None
-    catalogue = services.catalogue()
     draft = draft_plan(
         document,
         catalogue,
@@ -93,7 +100,7 @@ def make_plan(services: Services, document: DagDocument, options: StartOptions) 
         selection=Selection(options.range, options.operators, base.unfinished if base else ()),
         params=options.params,
         kept_seeds=repeats.seeds() if repeats else None,
-        connections=set(services.config.connections),
+        sealed=services.sealed_names(caller().namespace),
     )
     return complete_plan(draft, _find_former(services, draft, base))
 
@@ -102,11 +109,16 @@ def _pin_datasets(
     services: Services, dataset_ids: set[str], base: BaseRun | None
 ) -> Mapping[str, DatasetRef]:
     """Choose the versions: those of the run that is repeated, else the latest."""
-    pinned = base.datasets() if base else {}
-    wanted = dataset_ids - pinned.keys()
-    if not wanted:
-        return pinned
-    return stored_datasets.find_datasets(services.database, NAMESPACE, wanted) | pinned
+    found = base.datasets() if base else {}
+    wanted = dataset_ids - found.keys()
+    if wanted:
+        latest = stored_datasets.find_datasets(services.database, caller().namespace, wanted)
+        found = latest | found
+    config = services.config
+    return {
+        name: set_reach(ref, config.dataset_roots, config.private_hosts)
+        for name, ref in found.items()
+    }
 
 
 def _find_former(services: Services, draft: Draft, base: BaseRun | None) -> dict[str, Reused]:
@@ -118,13 +130,13 @@ def _find_former(services: Services, draft: Draft, base: BaseRun | None) -> dict
     for run_id in base.lineage() if base else [None]:
         if lacking:
             more = stored_tasks.find_reusable(
-                services.database, NAMESPACE, sorted(lacking), base_run=run_id
+                services.database, caller().namespace, sorted(lacking), base_run=run_id
             )
             own = {mark: reused for mark, reused in more.items() if run_id in (None, reused.run_id)}
             found |= own
             lacking -= own.keys()
     if lacking and base:
-        found |= stored_tasks.find_reusable(services.database, NAMESPACE, sorted(lacking))
+        found |= stored_tasks.find_reusable(services.database, caller().namespace, sorted(lacking))
     return {
         operator: msgspec.structs.replace(found[mark], operator=operator)
         for operator, mark in draft.needed.items()
@@ -136,16 +148,17 @@ def find_started(services: Services, key: IdempotencyKey | None) -> Response | N
     """Answer a request that was carried out before under the same key."""
     if key is None:
         return None
-    run_id = stored_idempotency.find_subject(services.database, NAMESPACE, key)
+    run_id = stored_idempotency.find_subject(services.database, caller().namespace, key)
     if run_id is None:
         return None
-    return answer_started(stored_runs.get_run(services.database, NAMESPACE, run_id))
+    return answer_started(stored_runs.get_run(services.database, caller().namespace, run_id))
 
 
 def accept(services: Services, new: NewRun, key: IdempotencyKey | None) -> Response:
     """Accept a run, tell the scheduler, and answer 202."""
     accepted = stored_runs.accept_run(services.database, new, idempotency_key=key)
     if accepted.is_new:
+        services.flood.note_start(new.namespace)
         services.scheduler.hint([accepted.run.id])
     return answer_started(accepted.run)
 
@@ -155,6 +168,6 @@ def answer_started(run: RunRecord) -> Response:
     return json_answer(show_run(run), 202, {"Location": f"{API_PREFIX}/runs/{run.id}"})
 
 
-def answer_plan(plan: Plan) -> Response:
-    """Answer a dry run: what would run, in which order, and what is reused."""
-    return json_answer(show_plan(plan))
+def answer_plan(services: Services, plan: Plan) -> Response:
+    """Answer a dry run: what would run, in which order, what is reused, and what is cached."""
+    return json_answer(show_plan(plan, foresee_hits(services, plan)))

@@ -8,13 +8,14 @@ import msgspec
 from flask import Response
 
 from dag_engine.api import calls
+from dag_engine.api.access import caller
 from dag_engine.api.bodies import DAG_LIMIT_BYTES, dag_media_type, read_body, read_json
 from dag_engine.api.calls import JSON, Answer, Body, Query, Resource
 from dag_engine.api.documents import DAG_BODY, check_document, describe_document
 from dag_engine.api.errors import ConflictError, UnprocessableError
 from dag_engine.api.idempotency import HEADER, make_key, read_key
 from dag_engine.api.schemas import RANGES
-from dag_engine.api.services import NAMESPACE, Services, services
+from dag_engine.api.services import Services, services
 from dag_engine.api.starting import (
     StartOptions,
     accept,
@@ -22,6 +23,7 @@ from dag_engine.api.starting import (
     find_started,
     make_plan,
 )
+from dag_engine.core.access import Role
 from dag_engine.core.dagfile import DagDocument
 from dag_engine.core.states import FINAL_RUN_STATES, RunState
 from dag_engine.storage import dags as stored_dags
@@ -43,25 +45,29 @@ _OPTIONS = (
 )
 
 
-@starts.call("POST", "/runs", _STARTED, query=_OPTIONS, body=DAG_BODY, headers=HEADER)
+@starts.call(
+    "POST", "/runs", _STARTED, query=_OPTIONS, body=DAG_BODY, headers=HEADER, role=Role.SUBMITTER
+)
 def start_file(query: Query) -> Response:
     """Store a DAG file and start it, in one call.
 
     The options are query parameters.
     """
     here = services()
+    here.flood.check(caller().namespace)
     data, media_type = read_body(DAG_LIMIT_BYTES), dag_media_type()
     options = _convert_options(dict(query))
     key = read_key("start_file", options, media_type, body=data)
     if (answer := find_started(here, key)) is not None:
         return answer
-    document = check_document(here, data, media_type, here.catalogue())
-    plan = make_plan(here, document, options)
+    catalogue = here.catalogue()
+    document = check_document(here, data, media_type, catalogue)
+    plan = make_plan(here, document, options, catalogue)
     if options.dry_run:
-        return answer_plan(plan)
+        return answer_plan(here, plan)
     dag = _store(here, document)
     new = NewRun(
-        namespace=NAMESPACE,
+        namespace=caller().namespace,
         dag_id=dag.id,
         dag_version=dag.current.version,
         plan=plan,
@@ -70,6 +76,7 @@ def start_file(query: Query) -> Response:
         range_mode=options.range,
         options=options.asked(),
         base_run=options.base_run,
+        created_by=caller().mark,
     )
     return accept(here, new, key)
 
@@ -80,20 +87,24 @@ def start_file(query: Query) -> Response:
     _STARTED,
     body=Body((JSON,), "Start", is_required=False),
     headers=HEADER,
+    role=Role.SUBMITTER,
 )
 def start_dag(query: Query, dag_id: str) -> Response:
     """Start a stored definition, or a range of it."""
-    options = read_json(StartOptions, may_be_empty=True)
     here = services()
+    here.flood.check(caller().namespace)
+    options = read_json(StartOptions, may_be_empty=True)
     key = read_key("start_dag", dag_id, options)
     if (answer := find_started(here, key)) is not None:
         return answer
-    found = stored_dags.get_dag(here.database, NAMESPACE, dag_id)
+    found = stored_dags.get_dag(here.database, caller().namespace, dag_id)
     version = options.version or found.current.version
     return _start_version(here, dag_id, version, options, key)
 
 
-@starts.call("POST", "/runs/<word:run_id>:retry", {202: _STARTED[202]}, headers=HEADER)
+@starts.call(
+    "POST", "/runs/<word:run_id>:retry", {202: _STARTED[202]}, headers=HEADER, role=Role.SUBMITTER
+)
 def retry_run(query: Query, run_id: str) -> Response:
     """Start a new run of what a run did not finish.
 
@@ -101,10 +112,11 @@ def retry_run(query: Query, run_id: str) -> Response:
     Idempotency-Key a repetition answers the run that the first call made.
     """
     here = services()
+    here.flood.check(caller().namespace)
     key = read_key("retry_run", run_id) or make_key(f"retry:{run_id}", "retry_run", run_id)
     if (answer := find_started(here, key)) is not None:
         return answer
-    run = stored_runs.get_run(here.database, NAMESPACE, run_id)
+    run = stored_runs.get_run(here.database, caller().namespace, run_id)
     if run.state not in FINAL_RUN_STATES or run.state == RunState.SUCCEEDED:
         raise ConflictError(
             "impossible",
@@ -122,13 +134,14 @@ def retry_run(query: Query, run_id: str) -> Response:
 def _start_version(
     here: Services, dag_id: str, version: int, options: StartOptions, key: Any
 ) -> Response:
-    source = stored_dags.get_dag_source(here.database, NAMESPACE, dag_id, version)
-    document = check_document(here, source.data, source.media_type, here.catalogue())
-    plan = make_plan(here, document, options)
+    source = stored_dags.get_dag_source(here.database, caller().namespace, dag_id, version)
+    catalogue = here.catalogue()
+    document = check_document(here, source.data, source.media_type, catalogue)
+    plan = make_plan(here, document, options, catalogue)
     if options.dry_run:
-        return answer_plan(plan)
+        return answer_plan(here, plan)
     new = NewRun(
-        namespace=NAMESPACE,
+        namespace=caller().namespace,
         dag_id=dag_id,
         dag_version=version,
         plan=plan,
@@ -137,6 +150,7 @@ def _start_version(
         range_mode=options.range,
         options=options.asked(),
         base_run=options.base_run,
+        created_by=caller().mark,
     )
     return accept(here, new, key)
 
@@ -154,7 +168,7 @@ def _convert_options(query: dict[str, Any]) -> StartOptions:
 def _store(here: Services, document: DagDocument) -> DagRecord:
     """Store the definition, unless just this content is the present version already."""
     found = stored_dags.find_dag(
-        here.database, NAMESPACE, name=document.name, digest=document.digest
+        here.database, caller().namespace, name=document.name, digest=document.digest
     )
     if found is not None and found.current.digest == document.digest:
         return found

@@ -5,7 +5,7 @@ answered.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,10 +19,14 @@ KEEP_ALIVE = b": still here\n\n"
 
 
 class StreamSlots:
-    """Counts the answers that last; beyond the limit the client is asked to come again."""
+    """Counts the answers that last; beyond the limit the client is asked to come again.
 
-    def __init__(self, limit: int) -> None:
+    `note` is told of each that is opened (1) and closed (-1).
+    """
+
+    def __init__(self, limit: int, note: Callable[[int], None] = lambda _: None) -> None:
         self._limit = limit
+        self._note = note
         self._lock = threading.Lock()
         self._taken = 0
 
@@ -36,11 +40,13 @@ class StreamSlots:
                     2,
                 )
             self._taken += 1
+        self._note(1)
 
     def free(self) -> None:
         """Give the place back."""
         with self._lock:
             self._taken -= 1
+        self._note(-1)
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -162,9 +162,9 @@ class Upload:
         incoming = self._incoming[0]
         return Source("", self.filename, incoming.size_bytes, incoming.finish())
 
-    def keep(self, dataset_id: str, version: int) -> str:
+    def keep(self, namespace: str, dataset_id: str, version: int) -> str:
         """Move the file to its place in the store and return its URL."""
-        folder = make_dataset_folder(self._store_url, dataset_id, version)
+        folder = make_dataset_folder(self._store_url, namespace, dataset_id, version)
         target = join_url(folder, self.filename)
         incoming = self._incoming[0]
         if not is_local(target):
@@ -173,7 +173,7 @@ class Upload:
         place = Path(get_local_path(target))
         place.parent.mkdir(parents=True, exist_ok=True)
         incoming.path.replace(place)
-        for changed in (place.parent, place.parent.parent, place.parent.parent.parent):
+        for changed in list(place.parents)[:4]:
             _sync_folder(changed)
         return target
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from dag_engine.core.changes import Former
 from dag_engine.core.plan import Plan, PlannedTask
 from dag_engine.storage.rows import (
     AttemptRecord,
@@ -17,7 +19,9 @@ from dag_engine.storage.rows import (
     RunRecord,
     TaskRecord,
 )
+from dag_engine.storage.vault import Listed
 from executors.base import AlgorithmOffer, ArtifactRef, ExecutorOffer
+from executors.masking import hide_settings, hide_url_passwords
 
 
 def show_run(run: RunRecord) -> dict[str, Any]:
@@ -122,8 +126,8 @@ def show_event(event: EventRecord) -> dict[str, Any]:
     }
 
 
-def show_plan(plan: Plan) -> dict[str, Any]:
-    """Show what a run would do: the order, each task, and what is reused."""
+def show_plan(plan: Plan, hits: Mapping[int, Former]) -> dict[str, Any]:
+    """Show what a run would do: the order, each task, what is reused, and what the cache has."""
     return {
         "order": [task.operator for task in plan.tasks],
         "tasks": [
@@ -137,6 +141,7 @@ def show_plan(plan: Plan) -> dict[str, Any]:
                 "priority": task.priority,
                 "cache": task.cache,
                 "is_alternative": task.is_alternative,
+                "hit": _show_hit(hits.get(task.index)),
             }
             for task in plan.tasks
         ],
@@ -150,6 +155,12 @@ def show_plan(plan: Plan) -> dict[str, Any]:
             for reused in plan.reused
         ],
     }
+
+
+def _show_hit(former: Former | None) -> dict[str, Any] | None:
+    if former is None:
+        return None
+    return {"run_id": former.run_id, "operator": former.operator, "attempt": former.attempt}
 
 
 def show_dag(dag: DagRecord) -> dict[str, Any]:
@@ -198,18 +209,31 @@ def show_dataset_version(version: DatasetVersionRecord) -> dict[str, Any]:
     """Show one version of a dataset."""
     return {
         "version": version.version,
-        "uri": version.uri if version.is_in_place else "",
+        "uri": hide_url_passwords(version.uri) if version.is_in_place else "",
         "filename": version.filename,
         "format": version.format,
-        "options": version.options,
+        "options": hide_settings(version.options),
         "bytes": version.size_bytes,
         "sha256": version.sha256,
         "is_in_place": version.is_in_place,
         "rows": version.row_count,
         "columns": version.schema or [],
         "inspection": version.inspection,
-        "inspection_error": version.inspection_error,
+        "inspection_error": hide_url_passwords(version.inspection_error),
         "created_at": version.created_at,
+    }
+
+
+def show_sealed(item: Listed) -> dict[str, Any]:
+    """Show a connection or secret: all but what it holds."""
+    record = item.record
+    return {
+        "name": item.name,
+        "source": item.source,
+        "key_id": record.key_id if record else None,
+        "created_by": record.created_by if record else "",
+        "created_at": record.created_at if record else None,
+        "updated_at": record.updated_at if record else None,
     }
 
 

@@ -11,11 +11,17 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
+from dag_engine.cli.controls import show_controls
 from dag_engine.cli.errors import CliError, RefusedError, UnreachableError
+from dag_engine.cli.options import chosen_namespace
 
 TIMEOUT_S = 60.0
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _UNAVAILABLE = {502, 503, 504}
+_TOKEN_HINT = (
+    "Name a good one with --token or DAGENGINE_TOKEN; `dagengine tokens add NAME`, where the dag "
+    "engine runs, makes one."
+)
 
 
 class Client:
@@ -30,6 +36,8 @@ class Client:
             self._session.trust_env = False
         if token:
             self._session.headers["Authorization"] = f"Bearer {token}"
+        if namespace := chosen_namespace():
+            self._session.headers["X-Dagengine-Namespace"] = namespace
 
     def close(self) -> None:
         """Close the connection."""
@@ -37,7 +45,7 @@ class Client:
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         """Get a resource as plain data."""
-        return self.request("GET", path, params=params).json()
+        return read_answer(self.request("GET", path, params=params))
 
     def get_bytes(self, path: str, accept: str) -> bytes:
         """Get a resource as it is stored."""
@@ -48,7 +56,7 @@ class Client:
         """Post plain data. Each call carries its own idempotency key, so it may be repeated."""
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         reply = self.request("POST", path, params=params, json=body or {}, headers=headers)
-        return reply.json() if reply.content else {}
+        return read_answer(reply) if reply.content else {}
 
     def post_file(
         self, path: str, file: Path, params: Mapping[str, Any] | None = None
@@ -59,7 +67,7 @@ class Client:
         reply = self.request(
             "POST", path, params=params, data=data, headers=headers, source=str(file)
         )
-        answer: dict[str, Any] = reply.json()
+        answer: dict[str, Any] = read_answer(reply)
         return answer
 
     def iterate(
@@ -95,6 +103,11 @@ class Client:
         if reply.status_code >= 400:
             raise _make_error(self.url, reply, source)
         return reply
+
+
+def read_answer(reply: requests.Response) -> Any:
+    """Read plain data that is going to be shown: nothing in it may steer a terminal."""
+    return show_controls(reply.json())
 
 
 def api(*parts: str) -> str:
@@ -174,11 +187,13 @@ def _name_cause(error: Exception) -> str:
 
 def _make_error(url: str, reply: requests.Response, source: str) -> CliError:
     try:
-        problem = reply.json()
+        problem = read_answer(reply)
     except ValueError:
         problem = {}
     if not isinstance(problem, dict) or not problem:
         problem = {"detail": f"{url} answered {reply.status_code} {reply.reason}"}
     if reply.status_code in _UNAVAILABLE:
         return UnreachableError(url, str(problem.get("detail") or problem.get("title")).rstrip("."))
+    if reply.status_code == 401:
+        problem["hint"] = _TOKEN_HINT
     return RefusedError(reply.status_code, problem, source)

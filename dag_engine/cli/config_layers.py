@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from dag_engine.cli.config_keys import Key, Path, find_children, find_key
+from executors.masking import hide_url_passwords
 
 ENVIRONMENT_PREFIX = "DAGENGINE__"
 
@@ -66,7 +67,7 @@ class Layers:
         else:
             place = ".".join(path) or "the file"
             self.problems.append(
-                f"{origin}: {place}: expected a mapping, came {_construct(node)!r}"
+                f"{origin}: {place}: expected a mapping, came {_show(key, _construct(node))}"
             )
 
     def _descend(self, path: Path, origin: str, node: yaml.Node, source: str) -> None:
@@ -92,7 +93,7 @@ class Layers:
         try:
             value = _read_text(key, text)
         except yaml.YAMLError:
-            self.problems.append(f"{origin}: {text!r} cannot be read as a value")
+            self.problems.append(f"{origin}: {_show(key, text)} cannot be read as a value")
             return
         self._add_leaf(path, value, origin)
 
@@ -120,6 +121,13 @@ class Layers:
         """Remember a name that the user chose, such as `gpu` in `queues.gpu`."""
         if len(path) == 2 and "*" in find_children(path[:1]):
             self.names.setdefault(path, origin)
+
+
+def _show(key: Key | None, value: Any) -> str:
+    """Show a value that is wrong, unless it may be secret."""
+    if key is not None and key.is_secret:
+        return f"{type(value).__name__} that is not shown"
+    return hide_url_passwords(repr(value))
 
 
 def _construct(node: yaml.Node) -> Any:

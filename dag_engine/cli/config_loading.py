@@ -19,11 +19,15 @@ from dag_engine.config import (
     DatabaseConfig,
     EngineConfig,
     ExecutorConfig,
+    HealthConfig,
     QueueConfig,
+    RetentionConfig,
     SchedulerConfig,
+    SecretsConfig,
     ServerConfig,
 )
 from dag_engine.core.plan import RunDefaults
+from executors.masking import hide_url_passwords
 
 DEFAULT_FILE = Path(__file__).resolve().parents[2] / "config" / "default.yaml"
 _NAME = re.compile(r"^\w[\w-]{0,127}$")
@@ -69,7 +73,8 @@ def _check_values(layers: Layers) -> list[str]:
         elif key.kind == "text mapping" and not isinstance(value, str):
             problems.append(f"{origin}: {'.'.join(path)}: expected text, came {value!r}")
         elif not key.is_mapping and (wrong := check_value(key, value)):
-            problems.append(f"{origin}: {'.'.join(path)}: {wrong}")
+            told = wrong.partition(", came")[0] if key.is_secret else hide_url_passwords(wrong)
+            problems.append(f"{origin}: {'.'.join(path)}: {told}")
     return problems
 
 
@@ -87,7 +92,18 @@ def _check_names(layers: Layers) -> list[str]:
                 f"{origin}: run_defaults.{key}: {value!r} is none of the {section}: "
                 f"{', '.join(known)}"
             )
-    return problems + _check_labels(layers)
+    return [*problems, *_check_labels(layers), *_check_key(layers)]
+
+
+def _check_key(layers: Layers) -> list[str]:
+    """Refuse a key that stands where it is copied and shown: in a configuration file."""
+    value, origin = layers.values["secrets", "key"]
+    if not value or origin.startswith("environment "):
+        return []
+    return [
+        f"{origin}: secrets.key: a key is taken from the environment alone "
+        "(DAGENGINE__SECRETS__KEY), or from a file of mode 0600 that secrets.key_file names"
+    ]
 
 
 def _check_labels(layers: Layers) -> list[str]:
@@ -125,14 +141,18 @@ def _build(layers: Layers) -> Config:
             for head, name in layers.names
             if head == "queues"
         },
+        retention=RetentionConfig(**_take(values, "retention")),
+        health=HealthConfig(**_take(values, "health")),
         run_defaults=_build_run_defaults(values),
         store_url=values["store", "url"] or f"file://{home}/artifacts",
         dataset_roots=tuple(_absolute(root) for root in values["datasets", "roots"]),
+        private_hosts=tuple(values["datasets", "private_hosts"]),
         connections={
             name: _take(values, "connections", name, depth=3)
             for head, name in layers.names
             if head == "connections"
         },
+        secrets=SecretsConfig(**_take(values, "secrets")),
         algorithm_paths=tuple(_absolute(path) for path in values["algorithms", "paths"]),
         origins={".".join(path): origin for path, (_, origin) in layers.values.items()},
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,12 @@ import msgspec
 
 from dag_engine.cli.config_keys import find_key
 from dag_engine.config import Config
+from executors.masking import MASK, hide_settings
 
-HIDDEN = "***"
-_PASSWORD_IN_URL = re.compile(r"(?<=://)([^/@:]*):[^/]*@")
-_SECRET_NAME = re.compile(r"pass|secret|token|credential|(^|_)key$", re.IGNORECASE)
 _RENAMED = {
     "store_url": "store.url",
     "dataset_roots": "datasets.roots",
+    "private_hosts": "datasets.private_hosts",
     "algorithm_paths": "algorithms.paths",
 }
 
@@ -69,11 +67,5 @@ def _hide(key: str, value: Any) -> Any:
     parts = tuple(key.split("."))
     known = find_key(parts)
     if known is not None and known.is_secret:
-        return HIDDEN if value else value
-    if _SECRET_NAME.search(parts[-1]) and isinstance(value, str) and value:
-        return HIDDEN
-    if isinstance(value, str):
-        return _PASSWORD_IN_URL.sub(rf"\1:{HIDDEN}@", value)
-    if isinstance(value, list):
-        return [_hide(key, item) for item in value]
-    return value
+        return MASK if value else value
+    return hide_settings(value, parts[-1])

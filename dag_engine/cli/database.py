@@ -14,6 +14,7 @@ from dag_engine.cli.flags import collect_flags
 if TYPE_CHECKING:
     from dag_engine.config import Config
     from dag_engine.storage.database import Database
+    from dag_engine.storage.vault import Vault
 
 
 def load_installation(
@@ -22,6 +23,29 @@ def load_installation(
     """Load the configuration as a command's options name it."""
     flags = collect_flags(home=home, database_url=database_url)
     return load_config(Path(config_file) if config_file else None, flags)
+
+
+def make_tables(database: Database) -> None:
+    """Make the tables of an SQLite file, as `serve` does; another database is only checked."""
+    from dag_engine.storage import migrate, preflight
+
+    if database.path is not None:
+        migrate.upgrade_database(database)
+    else:
+        preflight.check_ready(database)
+
+
+@contextmanager
+def open_vault(
+    config_file: str | None, home: str | None, database_url: str | None
+) -> Iterator[Vault]:
+    """Open the stored secrets of the installation; errors become sentences."""
+    from dag_engine.storage.vault import Vault
+
+    config = load_installation(config_file, home, database_url)
+    with open_installation(config_file, home, database_url) as database:
+        make_tables(database)
+        yield Vault(config, lambda: database)
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import os
 import secrets
 import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +31,7 @@ def prepare_home(path: Path) -> Home:
         # what operators read and write is nobody else's business
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in _FOLDERS:
-            (path / name).mkdir(parents=True, exist_ok=True)
+            (path / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         secret = _keep(path / "secret", secrets.token_hex(32))
         host = socket.gethostname().partition(".")[0] or "engine"
         engine_id = _keep(path / "engine_id", f"{host}-{secrets.token_hex(3)}")
@@ -60,3 +62,19 @@ def _keep(path: Path, new: str) -> str:
     if not found:
         raise ServiceError(f"{path} is empty.", "Put back its content from a backup.")
     return found
+
+
+@contextmanager
+def lock_home(path: Path) -> Iterator[None]:
+    """Let no service use the folder within the block; refuse where one does."""
+    from operator_engine.errors import HomeInUseError
+    from operator_engine.launcher import HomeLock
+
+    try:
+        lock = HomeLock(path)
+    except HomeInUseError as error:
+        raise ServiceError(str(error)) from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -26,6 +26,8 @@ _COMMANDS = {
     "dags": ("dags:dags", "List and change stored DAGs."),
     "algorithms": ("algorithms:algorithms", "Show what operators can run; check your own."),
     "datasets": ("datasets:datasets", "Register and show data."),
+    "connections": ("connections:connections", "Store and show named database connections."),
+    "secrets": ("secrets:secrets", "Store secrets, and change the key that seals them."),
     "tokens": ("tokens:tokens", "Make and revoke API tokens."),
     "db": ("db:db", "Make, check, copy or clear the database."),
     "config": ("config:config", "Show the configuration."),

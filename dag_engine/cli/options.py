@@ -7,11 +7,38 @@ from typing import Any
 
 import click
 
+from dag_engine.core.access import NAMESPACE_RULE, is_namespace
+
 Command = Callable[..., Any]
 
 
+_NAMESPACE = f"{__name__}.namespace"
+
+
+def _note_namespace(context: click.Context, _: click.Parameter, value: str) -> None:
+    if value and not is_namespace(value):
+        raise click.BadParameter(f"{value!r} cannot be a namespace: it is {NAMESPACE_RULE}.")
+    context.meta[_NAMESPACE] = value
+
+
+def chosen_namespace() -> str:
+    """Return what --namespace of the command that runs says; empty for the token's own."""
+    context = click.get_current_context(silent=True)
+    return str(context.meta.get(_NAMESPACE, "")) if context is not None else ""
+
+
 def client_options(command: Command) -> Command:
-    """Add --url and --token, by which client commands find the API."""
+    """Add --url and --token, by which client commands find the API, and --namespace, which their
+    client asks for by itself.
+    """
+    command = click.option(
+        "--namespace",
+        envvar="DAGENGINE_NAMESPACE",
+        default="",
+        expose_value=False,
+        callback=_note_namespace,
+        help="Act in this namespace; for admins. [env: DAGENGINE_NAMESPACE; default: the token's]",
+    )(command)
     command = click.option(
         "--token", envvar="DAGENGINE_TOKEN", default="", help="API token. [env: DAGENGINE_TOKEN]"
     )(command)

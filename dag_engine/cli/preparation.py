@@ -1,5 +1,5 @@
 """Makes the database ready, in a process that ends before the services start, so that the
-launcher stays small: `python -m dag_engine.cli.preparation SETTINGS.json`.
+launcher stays small: `python -m dag_engine.cli.preparation SETTINGS`.
 
 The answer is a line of JSON on stdout.
 """
@@ -11,9 +11,13 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dag_engine.cli.errors import ServiceError
-from dag_engine.config import Config, read_settings
+from dag_engine.config import Config, read_settings, settings_path
+
+if TYPE_CHECKING:
+    from dag_engine.storage.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +30,19 @@ class Preparation:
     cure: str = ""
 
 
-def prepare_database(settings: Path) -> Preparation:
-    """Make the SQLite tables, or check those of another database. Raises `ServiceError`."""
-    command = [sys.executable, "-m", "dag_engine.cli.preparation", str(settings)]
-    found = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+def prepare_database(settings: int) -> Preparation:
+    """Make the SQLite tables, or check those of another database. Raises `ServiceError`.
+
+    `settings` is what `hold_settings` returned.
+    """
+    command = [sys.executable, "-m", "dag_engine.cli.preparation", str(settings_path(settings))]
+    found = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        pass_fds=(settings,),
+    )
     if found.returncode != 0:
         raise ServiceError(
             "The database could not be prepared.", found.stderr.decode(errors="replace").rstrip()
@@ -65,6 +78,7 @@ def prepare(config: Config) -> Preparation:
                 f"{state.needed}.",
                 cure="Run: dagengine db upgrade",
             )
+        warnings += _check_keys(config, database)
         return Preparation(warnings, has_tokens=bool(tokens.list_digests(database)))
     except StorageError as error:
         return Preparation([], problem=str(error))
@@ -72,6 +86,28 @@ def prepare(config: Config) -> Preparation:
         return Preparation([], problem=f"The database cannot be used: {error}")
     finally:
         database.close()
+
+
+def _check_keys(config: Config, database: Database) -> list[str]:
+    """Make the key of secrets at the first start. A lost one is told, and stops nothing: only what
+    needs it fails.
+    """
+    from dag_engine.storage.errors import SecretKeyError
+    from dag_engine.storage.vault import Vault
+
+    vault = Vault(config, lambda: database)
+    try:
+        ring = vault.ensure_keys()
+        lost = vault.find_lost_keys()
+    except (SecretKeyError, OSError) as error:
+        return [f"Stored secrets and connections cannot be used: {error}"]
+    if not lost:
+        return []
+    return [
+        f"Some stored secrets or connections cannot be opened: they are sealed with key "
+        f"{', '.join(lost)}, and {ring.source} holds {', '.join(ring.ids())}. Put the old key "
+        "back beside the new one, or store them anew."
+    ]
 
 
 def _prepare_store(config: Config) -> Preparation | None:

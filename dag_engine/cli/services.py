@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dag_engine.cli.errors import ServiceError, UsageError
+from dag_engine.cli.errors import EXIT_INTERRUPTED, EXIT_SUCCEEDED, ServiceError, UsageError
 from dag_engine.cli.home import Home, prepare_home
 from dag_engine.cli.news import LogNews, NewsHandler, say
 from dag_engine.cli.preparation import prepare_database
 from dag_engine.cli.readiness import wait_for_ready, wait_for_registered
-from dag_engine.config import Config, write_settings
-from operator_engine.child_process import ProcessSpec
+from dag_engine.config import OLD_SETTINGS_FILE, Config, hold_settings, settings_path
+from operator_engine.child_process import LOG_LIMIT_BYTES, ProcessSpec
 from operator_engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -33,11 +33,16 @@ if TYPE_CHECKING:
 
 _SLOW_START_S = 20.0
 _BACKLOG = 512
+_LAST_STAGE = 9
+"""Scheduler and api hear the last reports of an operator engine that is stopped with them."""
 
 
 @dataclass(slots=True)
 class Service:
-    """What runs: its processes, and when it counts as ready."""
+    """What runs: its processes, and when it counts as ready.
+
+    `settings` is the descriptor of the dag engine's settings, which its processes inherit.
+    """
 
     home: Path
     specs: list[ProcessSpec]
@@ -45,7 +50,10 @@ class Service:
     wait_for_ready: Callable[[threading.Event], bool]
     url: str = ""
     sock: socket.socket | None = None
+    settings: int = -1
     began: float = field(default_factory=time.monotonic)
+    drain_s: float = 0.0
+    log_limit_bytes: int = LOG_LIMIT_BYTES
     failure: ServiceError | None = None
 
 
@@ -56,8 +64,9 @@ def make_dag_engine(config: Config, *, has_engine: bool) -> Service:
     config = _let_engines_reach_the_scheduler(config)
     sock = bind_api(config.server.host, config.server.port)
     url = describe_url(sock)
+    settings = hold_settings(config)
     try:
-        settings = _prepare(config)
+        _prepare(config, settings)
         specs = make_dag_engine_specs(settings, sock)
         engine = None
         if has_engine:
@@ -66,17 +75,20 @@ def make_dag_engine(config: Config, *, has_engine: bool) -> Service:
             engine = _forget_address(engine_settings)
     except ServiceError:
         sock.close()
+        os.close(settings)
         raise
     write_address(config.home, url)
     line = f"dagengine is ready: {url}" if has_engine else f"The dag engine is ready: {url}"
     wait = partial(wait_for_ready, url, engine=engine)
-    return Service(config.home, specs, line, wait, url, sock, began)
+    drain_s = config.engine.stop_grace_s if has_engine else 0.0
+    return Service(
+        config.home, specs, line, wait, url, sock, settings, began, drain_s, _log_limit(config)
+    )
 
 
-def _prepare(config: Config) -> Path:
-    """Write the settings of api and scheduler, make database and store ready."""
-    settings = config.home / "run" / "dag_engine_settings.json"
-    write_settings(config, settings)
+def _prepare(config: Config, settings: int) -> None:
+    """Make database, store and key ready."""
+    (config.home / OLD_SETTINGS_FILE).unlink(missing_ok=True)
     preparation = prepare_database(settings)
     for warning in preparation.warnings:
         say(f"warning: {warning}")
@@ -86,7 +98,6 @@ def _prepare(config: Config) -> Path:
             "Make one first: dagengine tokens add NAME; or serve this machine alone: "
             "--host 127.0.0.1",
         )
-    return settings
 
 
 def _let_engines_reach_the_scheduler(config: Config) -> Config:
@@ -121,7 +132,19 @@ def make_operator_engine(config: Config) -> Service:
         raise ServiceError(str(error)) from error
     address = _forget_address(settings)
     line = f"The operator engine {settings.engine_id} is ready: registered with {url}"
-    return Service(config.home, specs, line, partial(wait_for_registered, address))
+    wait = partial(wait_for_registered, address)
+    return Service(
+        config.home,
+        specs,
+        line,
+        wait,
+        drain_s=config.engine.stop_grace_s,
+        log_limit_bytes=_log_limit(config),
+    )
+
+
+def _log_limit(config: Config) -> int:
+    return int(config.retention.service_log_mb * 1e6)
 
 
 def _forget_address(settings: EngineSettings) -> Path:
@@ -131,15 +154,22 @@ def _forget_address(settings: EngineSettings) -> Path:
     return address
 
 
-def make_dag_engine_specs(settings: Path, sock: socket.socket) -> list[ProcessSpec]:
-    """Make the specs of scheduler and api; the api inherits the bound socket."""
+def make_dag_engine_specs(settings: int, sock: socket.socket) -> list[ProcessSpec]:
+    """Make the specs of scheduler and api; they inherit the settings, the api the bound socket."""
     number = sock.fileno()
+    path = str(settings_path(settings))
     return [
-        ProcessSpec("scheduler", [sys.executable, "-m", "dag_engine.scheduler", str(settings)]),
+        ProcessSpec(
+            "scheduler",
+            [sys.executable, "-m", "dag_engine.scheduler", path],
+            stop_stage=_LAST_STAGE,
+            pass_fds=(settings,),
+        ),
         ProcessSpec(
             "api",
-            [sys.executable, "-m", "dag_engine.api", str(settings), f"fd://{number}"],
-            pass_fds=(number,),
+            [sys.executable, "-m", "dag_engine.api", path, f"fd://{number}"],
+            stop_stage=_LAST_STAGE,
+            pass_fds=(settings, number),
         ),
     ]
 
@@ -198,8 +228,11 @@ def run_service(
     *,
     on_ready: Callable[[], None] | None = None,
     stop: threading.Event | None = None,
-) -> None:
-    """Run all processes until Ctrl-C, SIGTERM or `stop`, then end them in order."""
+) -> int:
+    """Run all processes until Ctrl-C, SIGTERM or `stop`, then end them in order.
+
+    Returns the exit code: 0, or 130 where the stop was asked for again and did not wait.
+    """
     from operator_engine.errors import HomeInUseError
     from operator_engine.launcher import Launcher
 
@@ -216,7 +249,11 @@ def run_service(
     specs = list(service.specs)
     specs[0] = replace(specs[0], is_ready=is_ready.is_set)
     launcher = NoticingLauncher(
-        specs, service.home, on_ready=lambda: _tell_ready(service, on_ready)
+        specs,
+        service.home,
+        drain_s=service.drain_s,
+        log_limit_bytes=service.log_limit_bytes,
+        on_ready=lambda: _tell_ready(service, on_ready),
     )
     news = LogNews(service.home / "logs" / "services", [spec.name for spec in specs], is_ready)
     threads = [threading.Thread(target=news.run, args=(is_over,), daemon=True, name="news")]
@@ -238,10 +275,16 @@ def run_service(
             thread.join(timeout=2)
         if service.sock is not None:
             service.sock.close()
+        if service.settings >= 0:
+            os.close(service.settings)
         (service.home / "run" / "api.json").unlink(missing_ok=True)
     if service.failure is not None:
         raise service.failure
+    if launcher.has_hurried:
+        say("stopped in a hurry")
+        return EXIT_INTERRUPTED
     say("stopped")
+    return EXIT_SUCCEEDED
 
 
 def _stop_later(stop: threading.Event, launcher: Launcher) -> None:

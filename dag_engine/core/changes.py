@@ -69,6 +69,45 @@ class ArtifactRow:
 
 
 @dataclass(slots=True)
+class EntryRow:
+    """A result that later tasks may use; keyed by namespace and key, the newest holds."""
+
+    namespace: str
+    key: str
+    run_id: str
+    index: int
+    attempt: int
+    made_at: dt.datetime
+
+
+@dataclass(slots=True)
+class FindingRow:
+    """What a look for a former result found: one that stands in (`hit`), or one that is not there
+    any more (`gone`), by the task that made it. Keyed by run and index.
+    """
+
+    run_id: str
+    index: int
+    verdict: str
+    source_run: str
+    source_index: int
+    source_attempt: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """A former result that may stand in: who made it, and what it left."""
+
+    run_id: str
+    index: int
+    operator: str
+    attempt: int
+    outputs: list[ArtifactRef]
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class EventRow:
     """One numbered entry of a run's history; `operator` is None for the run itself."""
 
@@ -161,6 +200,8 @@ class Batch:
     tasks: dict[tuple[str, int], TaskRow] = field(default_factory=dict)
     attempts: dict[tuple[str, int, int], AttemptRow] = field(default_factory=dict)
     artifacts: list[ArtifactRow] = field(default_factory=list)
+    entries: dict[tuple[str, str], EntryRow] = field(default_factory=dict)
+    findings: dict[tuple[str, int], FindingRow] = field(default_factory=dict)
     events: list[EventRow] = field(default_factory=list)
     commands: list[CommandResult] = field(default_factory=list)
     engines: dict[str, StoredEngine] = field(default_factory=dict)
@@ -173,6 +214,8 @@ class Batch:
                 self.tasks,
                 self.attempts,
                 self.artifacts,
+                self.entries,
+                self.findings,
                 self.events,
                 self.commands,
                 self.engines,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from dag_engine.core import retries
-from dag_engine.core.changes import ArtifactRow
+from dag_engine.core.changes import ArtifactRow, EntryRow, FindingRow, Former
 from dag_engine.core.live import (
     Decision,
     LiveRun,
@@ -17,6 +17,7 @@ from dag_engine.core.live import (
 )
 from dag_engine.core.moves import attempt_row, change_run, change_task
 from dag_engine.core.states import (
+    CACHED,
     NOT_NEEDED,
     OPEN_TASK_STATES,
     RunEvent,
@@ -24,7 +25,8 @@ from dag_engine.core.states import (
     TaskEvent,
     TaskState,
 )
-from executors.base import Outcome
+from dag_engine.core.work_keys import find_keys
+from executors.base import ArtifactRef, Outcome
 
 TIMEOUT_BACKSTOP_S = 30.0
 """Executors keep timeouts; the scheduler steps in this much later."""
@@ -44,12 +46,39 @@ def offer(run: LiveRun, task: LiveTask, out: Decision) -> None:
 
 def apply_success(run: LiveRun, task: LiveTask, outcome: Outcome, out: Decision) -> None:
     """Keep a task's outputs and release what waited for them."""
-    task.outputs = list(outcome.outputs)
+    task.has_read_seed = outcome.has_read_seed
     row = task.row
-    for port, ref in enumerate(task.outputs):
-        out.batch.artifacts.append(ArtifactRow(run.run_id, row.index, port, row.attempt, ref))
+    _keep_outputs(run, task, outcome.outputs, row.attempt, out)
+    if (keys := find_keys(run, task)) is not None:
+        key = keys.choose(has_read_seed=outcome.has_read_seed)
+        out.batch.entries[run.namespace, key] = EntryRow(
+            run.namespace, key, run.run_id, row.index, row.attempt, out.now
+        )
     change_task(run, task, TaskEvent.SUCCEEDED, out, "ran")
     spread_end(run, task, out)
+
+
+def apply_former(run: LiveRun, task: LiveTask, former: Former, out: Decision) -> None:
+    """Let a former result stand in for a task that waits; no attempt of this one made it."""
+    row = task.row
+    row.engine_id = row.started_at = row.not_before = row.progress = None
+    row.ended_at = out.now
+    row.metrics = dict(former.metrics) or None
+    _keep_outputs(run, task, former.outputs, 0, out)
+    out.batch.findings[run.run_id, row.index] = FindingRow(
+        run.run_id, row.index, "hit", former.run_id, former.index, former.attempt
+    )
+    text = f"{former.operator} of run {former.run_id} has made the same result before."
+    change_task(run, task, TaskEvent.CACHED, out, CACHED, text)
+    spread_end(run, task, out)
+
+
+def _keep_outputs(
+    run: LiveRun, task: LiveTask, outputs: list[ArtifactRef], attempt: int, out: Decision
+) -> None:
+    task.outputs = list(outputs)
+    for port, ref in enumerate(task.outputs):
+        out.batch.artifacts.append(ArtifactRow(run.run_id, task.row.index, port, attempt, ref))
 
 
 def apply_failure(run: LiveRun, task: LiveTask, outcome: Outcome, out: Decision) -> None:
@@ -193,12 +222,13 @@ def set_patience(run: LiveRun, out: Decision) -> None:
 
 
 def set_timeout(run: LiveRun, task: LiveTask, out: Decision) -> None:
-    """Set the backstop behind an executor's own timeout."""
+    """Set the backstop behind an executor's own timeout.
+
+    It counts from now: another machine's clock, or this one's before it was set back, may say that
+    the attempt starts in an hour.
+    """
     if task.plan.timeout_s is not None:
-        started_at = task.row.started_at or out.now
-        at = max(started_at, out.now) + dt.timedelta(
-            seconds=task.plan.timeout_s + TIMEOUT_BACKSTOP_S
-        )
+        at = out.now + dt.timedelta(seconds=task.plan.timeout_s + TIMEOUT_BACKSTOP_S)
         out.timers.append(Timer(at, "timeout", run.run_id, task.row.index, task.row.attempt))
 
 

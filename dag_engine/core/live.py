@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dag_engine.core.changes import Batch, RunRow, StoredRun, TaskRow
-from dag_engine.core.plan import PlannedTask
+from dag_engine.core.plan import PlannedInput, PlannedTask
 from dag_engine.core.states import FINAL_RUN_STATES, FINAL_TASK_STATES, RunState, TaskState
 from executors.base import ArtifactRef
+
+
+class WorkKeys(NamedTuple):
+    """By what a task's work is known: without its seed, and with it."""
+
+    plain: str
+    seeded: str
+
+    def choose(self, *, has_read_seed: bool) -> str:
+        """Return the key that a result is known by."""
+        return self.seeded if has_read_seed else self.plain
 
 
 @dataclass(slots=True)
@@ -17,7 +29,10 @@ class LiveTask:
 
     `n_waiting` counts the upstream tasks whose result is still missing. `rescues` are the tasks
     that this one stands in for should they fail; `is_called` says that one of them did.
-    `is_provided` says that its results are there, from itself or an alternative.
+    `is_provided` says that its results are there, from itself or an alternative. `has_read_seed`
+    tells, once it has run, whether its result hangs on its seed. `keys` are kept once they are
+    made; `n_waits` counts how often it has waited for an equal task, `looked_at` tells how much had
+    been made when its own result was looked for.
     """
 
     plan: PlannedTask
@@ -29,6 +44,10 @@ class LiveTask:
     is_called: bool = False
     is_provided: bool = False
     outputs: list[ArtifactRef] | None = None
+    has_read_seed: bool = True
+    keys: WorkKeys | None = None
+    n_waits: int = 0
+    looked_at: int = 0
 
     @property
     def is_final(self) -> bool:
@@ -170,6 +189,17 @@ def provider(run: LiveRun, index: int) -> LiveTask | None:
             return None
         task = run.tasks[task.plan.alternative]
     return task
+
+
+def find_input(run: LiveRun, edge: PlannedInput) -> ArtifactRef:
+    """Return what an edge brings to a task whose upstreams have all succeeded."""
+    if edge.artifact is not None:
+        return edge.artifact
+    assert edge.source is not None, "an edge has a source or an artifact"
+    source = provider(run, edge.source)
+    assert source is not None, "a task may start after its upstreams have succeeded"
+    assert source.outputs is not None
+    return source.outputs[edge.source_port]
 
 
 def is_hopeless(run: LiveRun, task: LiveTask) -> bool:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import datetime as dt
 
 from dag_engine.core import retries
-from dag_engine.core.changes import AttemptRow
+from dag_engine.core.changes import AttemptRow, FindingRow, Former
 from dag_engine.core.consequences import (
     apply_failure,
+    apply_former,
     apply_success,
     cancel_live_task,
     close_attempt,
@@ -47,10 +48,7 @@ def resume_after_takeover(run: LiveRun, out: Decision) -> None:
     """Take up a run that an earlier scheduler left: offer what waits, set the timers again."""
     for task in run.tasks:
         if task.state is TaskState.RETRYING and run.state is not RunState.CANCELLING:
-            # A clock that was set back must not make the wait longer than any is.
-            latest = out.now + dt.timedelta(seconds=retries.LONGEST_DELAY_S)
-            at = min(task.row.not_before or out.now, latest)
-            out.timers.append(Timer(at, "retry", run.run_id, task.plan.index, task.row.attempt))
+            _wait_for_retry(run, task, out)
         elif task.state in (TaskState.PENDING, TaskState.READY) and may_offer(task):
             offer(run, task, out)
         elif task.state is TaskState.RUNNING:
@@ -85,10 +83,15 @@ def resume_run(run: LiveRun, out: Decision) -> str:
         if task.state in (TaskState.PENDING, TaskState.READY) and may_offer(task):
             offer(run, task, out)
         elif task.state is TaskState.RETRYING:
-            at = task.row.not_before or out.now
-            out.timers.append(Timer(at, "retry", run.run_id, task.plan.index, task.row.attempt))
+            _wait_for_retry(run, task, out)
     settle(run, out)
     return "applied"
+
+
+def _wait_for_retry(run: LiveRun, task: LiveTask, out: Decision) -> None:
+    latest = out.now + dt.timedelta(seconds=retries.longest_wait_s(task.plan, task.row))
+    at = min(task.row.not_before or out.now, latest)
+    out.timers.append(Timer(at, "retry", run.run_id, task.plan.index, task.row.attempt))
 
 
 def cancel_run(run: LiveRun, out: Decision) -> str:
@@ -127,6 +130,25 @@ def cancel_task(run: LiveRun, operator: str, out: Decision) -> str:
     spread_end(run, task, out)
     settle(run, out)
     return "applied"
+
+
+def serve_former(run: LiveRun, task: LiveTask, former: Former, out: Decision) -> None:
+    """End a task that waits for a place with the result that an equal one has made."""
+    apply_former(run, task, former, out)
+    settle(run, out)
+
+
+def note_gone(run: LiveRun, task: LiveTask, former: Former, detail: str, out: Decision) -> None:
+    """Note that a former result was known but is not there as it was stored."""
+    out.batch.findings[run.run_id, task.row.index] = FindingRow(
+        run.run_id,
+        task.row.index,
+        "gone",
+        former.run_id,
+        former.index,
+        former.attempt,
+        detail,
+    )
 
 
 def hand_out(run: LiveRun, task: LiveTask, engine_id: str, out: Decision) -> None:
@@ -211,7 +233,15 @@ def attempt_ended(run: LiveRun, index: int, outcome: Outcome, out: Decision) -> 
     return "applied"
 
 
-def fail_attempt(run: LiveRun, index: int, reason: str, detail: str, out: Decision) -> None:
+def fail_attempt(
+    run: LiveRun,
+    index: int,
+    reason: str,
+    detail: str,
+    out: Decision,
+    *,
+    is_handed_back: bool = False,
+) -> None:
     """End the task's present attempt as failed, though nobody reported it."""
     task = run.tasks[index]
     outcome = Outcome(
@@ -221,13 +251,16 @@ def fail_attempt(run: LiveRun, index: int, reason: str, detail: str, out: Decisi
         reason=reason,
         message=detail,
         started_at=task.row.started_at,
+        is_handed_back=is_handed_back,
     )
     attempt_ended(run, index, outcome, out)
 
 
-def lose_attempt(run: LiveRun, index: int, detail: str, out: Decision) -> None:
-    """Give an attempt up whose operator engine is gone."""
-    fail_attempt(run, index, "lost", detail, out)
+def lose_attempt(
+    run: LiveRun, index: int, detail: str, out: Decision, *, is_handed_back: bool = False
+) -> None:
+    """Give an attempt up whose operator engine is gone, or was stopped in good order."""
+    fail_attempt(run, index, "lost", detail, out, is_handed_back=is_handed_back)
 
 
 def retry_due(run: LiveRun, index: int, attempt: int, out: Decision) -> None:

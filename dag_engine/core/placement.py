@@ -1,7 +1,8 @@
 """Which ready task goes to which operator engine: queues with limits, labels, priorities, windows.
 
-Ready tasks lie in buckets of equal needs (queue, executor, labels), each a heap, so that the price
-of placing a task does not grow with the number of those that wait.
+Ready tasks lie in buckets of equal needs (queue, executor, labels), each a heap, and engines with
+room are known by executor, so that the price of placing a task grows neither with the number of
+those that wait nor with that of the engines which are full.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from dataclasses import dataclass, field
 
 from dag_engine.core.live import Decision, LiveRun, LiveTask, attempt_id_of
 from dag_engine.core.machine import hand_out, hold_back
-from dag_engine.core.states import TaskState
+from dag_engine.core.states import WAITING_TASK_STATES
+from dag_engine.core.twins import Twins
 
 SMALLEST_RESERVE = 16
 """An engine is handed at least this many tasks beyond its slots, so that no slot waits for news."""
 REASONS_REWRITTEN = 1000
 """So many waiting tasks of a bucket get a new reason at most when what they wait for changes."""
+SAME_WORK = "same_work"
+"""Reason code of a task that waits for the result of an equal one."""
 
-Needs = tuple[str, str, tuple[tuple[str, str], ...]]
+Labels = tuple[tuple[str, str], ...]
+Needs = tuple[str, str, Labels]
 _Key = tuple[int, dt.datetime, str, int]
 
 
@@ -33,8 +38,9 @@ class Engine:
     slots: dict[str, int] = field(default_factory=dict)
     n_open: dict[str, int] = field(default_factory=dict)
     is_alive: bool = True
+    is_leaving: bool = False
 
-    def serves(self, executor: str, labels: tuple[tuple[str, str], ...]) -> bool:
+    def serves(self, executor: str, labels: Labels) -> bool:
         """Tell whether it has the executor and bears all the labels."""
         return executor in self.slots and all(self.labels.get(k) == v for k, v in labels)
 
@@ -57,6 +63,28 @@ class _Bucket:
     reason: str = ""
 
 
+class _Seats:
+    """The engines that fit some needs, during one round of placing: there loads only rise."""
+
+    def __init__(self, executor: str, engines: list[Engine]) -> None:
+        self._executor = executor
+        self._heap = [(engine.load(executor), engine.engine_id, engine) for engine in engines]
+        heapq.heapify(self._heap)
+
+    def choose(self) -> Engine | None:
+        """Return the engine with room whose load is the lowest, of equals that of the first id."""
+        heap, executor = self._heap, self._executor
+        while heap:
+            load, engine_id, engine = heap[0]
+            if engine.room(executor) <= 0:
+                heapq.heappop(heap)
+            elif engine.load(executor) > load:  # it was handed something since
+                heapq.heapreplace(heap, (engine.load(executor), engine_id, engine))
+            else:
+                return engine
+        return None
+
+
 @dataclass(slots=True)
 class Placement:
     """Everything that waits for a place, and everything that is out.
@@ -66,10 +94,25 @@ class Placement:
 
     limits: Mapping[str, int | None] = field(default_factory=dict)
     engines: dict[str, Engine] = field(default_factory=dict)
+    twins: Twins = field(default_factory=Twins)
+    _roomy: dict[str, dict[str, Engine]] = field(default_factory=dict)
     _buckets: dict[Needs, _Bucket] = field(default_factory=dict)
     _offered: set[tuple[str, int]] = field(default_factory=set)
     _out: dict[str, tuple[Engine | None, str, str]] = field(default_factory=dict)
     _n_queued: dict[str, int] = field(default_factory=dict)
+
+    def admit(self, engine: Engine) -> None:
+        """Take an engine in, or in again with other executors or slots."""
+        self.dismiss(engine.engine_id)
+        self.engines[engine.engine_id] = engine
+        for executor in engine.slots:
+            self._note_room(engine, executor)
+
+    def dismiss(self, engine_id: str) -> None:
+        """Forget an engine; what is out at it is counted until it is counted back."""
+        self.engines.pop(engine_id, None)
+        for roomy in self._roomy.values():
+            roomy.pop(engine_id, None)
 
     def add(self, run: LiveRun, task: LiveTask, out: Decision) -> None:
         """Put a task forward; one whose run is held gets its reason at once. Twice counts once."""
@@ -96,21 +139,23 @@ class Placement:
         ]
         heapq.heapify(heads)
         buckets = list(self._buckets.values())
+        seats: dict[tuple[str, Labels], _Seats] = {}
         while heads:
             _, i = heapq.heappop(heads)
             bucket = buckets[i]
             self._drop_stale(bucket, out)
             if not bucket.heap:
                 continue
-            engine = self._choose(bucket)
+            engine = self._choose(bucket, seats)
             if engine is None:
                 continue
             _, run, task = heapq.heappop(bucket.heap)
             self._offered.discard((run.run_id, task.plan.index))
-            hand_out(run, task, engine.engine_id, out)
-            attempt_id = attempt_id_of(run.run_id, task.row.index, task.row.attempt)
-            self.count_out(attempt_id, engine.engine_id, task)
-            send(run, task, engine)
+            if not self._wait_for_twin(run, task, out):
+                hand_out(run, task, engine.engine_id, out)
+                attempt_id = attempt_id_of(run.run_id, task.row.index, task.row.attempt)
+                self.count_out(attempt_id, engine.engine_id, run, task)
+                send(run, task, engine)
             if bucket.heap:
                 heapq.heappush(heads, (bucket.heap[0][0], i))
             else:
@@ -139,26 +184,41 @@ class Placement:
                     hold_back(run, task, code, reason, out)
             bucket.unexplained = []
 
-    def count_out(self, attempt_id: str, engine_id: str, task: LiveTask) -> None:
+    def _wait_for_twin(self, run: LiveRun, task: LiveTask, out: Decision) -> bool:
+        """Keep back what an equal task has made by now, or is making."""
+        if self.twins.is_made_since(run, task):
+            out.ready.append((run, task))
+            return True
+        twin = self.twins.park(run, task)
+        if twin is not None:
+            text = f"The same is being done by {twin.plan.operator} of run {twin.row.run_id}."
+            hold_back(run, task, SAME_WORK, text, out)
+        return twin is not None
+
+    def count_out(self, attempt_id: str, engine_id: str, run: LiveRun, task: LiveTask) -> None:
         """Count an attempt as out at an engine (also one that an earlier scheduler handed out)."""
         if attempt_id in self._out:
             return
+        self.twins.note_out(attempt_id, run, task)
         engine = self.engines.get(engine_id)
         executor, queue = task.plan.executor, task.plan.queue
         if engine is not None:
             engine.n_open[executor] = engine.n_open.get(executor, 0) + 1
+            self._note_room(engine, executor)
         self._n_queued[queue] = self._n_queued.get(queue, 0) + 1
         self._out[attempt_id] = (engine, executor, queue)
 
-    def count_back(self, attempt_id: str) -> None:
-        """Count an attempt as no longer out."""
+    def count_back(self, attempt_id: str) -> list[tuple[LiveRun, LiveTask]]:
+        """Count an attempt as no longer out; returns the tasks that have waited for its result."""
         entry = self._out.pop(attempt_id, None)
         if entry is None:
-            return
+            return []
         engine, executor, queue = entry
         if engine is not None:
             engine.n_open[executor] -= 1
+            self._note_room(engine, executor)
         self._n_queued[queue] -= 1
+        return self.twins.note_back(attempt_id)
 
     def waiting(self) -> dict[str, int]:
         """Count the tasks that wait, by queue; for metrics."""
@@ -167,11 +227,21 @@ class Placement:
             counts[queue] = counts.get(queue, 0) + len(bucket.heap)
         return counts
 
+    def waiting_why(self) -> dict[str, int]:
+        """Count the tasks that wait for a reason which is stored, by its code; for metrics."""
+        counts: dict[str, int] = {}
+        for bucket in list(self._buckets.values()):
+            if bucket.code and bucket.heap:
+                counts[bucket.code] = counts.get(bucket.code, 0) + len(bucket.heap)
+        if n_parked := self.twins.count_waiting():
+            counts[SAME_WORK] = n_parked
+        return counts
+
     def _drop_stale(self, bucket: _Bucket, out: Decision) -> None:
         """Take from the head what was cancelled, skipped or paused since it was put forward."""
         while bucket.heap:
             _, run, task = bucket.heap[0]
-            is_waiting = task.state in (TaskState.PENDING, TaskState.READY, TaskState.RETRYING)
+            is_waiting = task.state in WAITING_TASK_STATES
             if is_waiting and run.may_start:
                 return
             heapq.heappop(bucket.heap)
@@ -179,19 +249,30 @@ class Placement:
             if is_waiting:
                 hold_back(run, task, "run_paused", "The run is paused.", out)
 
-    def _choose(self, bucket: _Bucket) -> Engine | None:
+    def _note_room(self, engine: Engine, executor: str) -> None:
+        roomy = self._roomy.setdefault(executor, {})
+        if self.engines.get(engine.engine_id) is engine and engine.room(executor) > 0:
+            roomy[engine.engine_id] = engine
+        else:
+            roomy.pop(engine.engine_id, None)
+
+    def _choose(self, bucket: _Bucket, seats: dict[tuple[str, Labels], _Seats]) -> Engine | None:
+        """Choose the engine with the lowest load; `seats` remembers those looked at before."""
         queue, executor, labels = bucket.needs
         limit = self.limits.get(queue)
         if limit is not None and self._n_queued.get(queue, 0) >= limit:
             return None
-        fitting = [
-            engine
-            for engine in self.engines.values()
-            if engine.is_alive and engine.serves(executor, labels) and engine.room(executor) > 0
-        ]
-        return min(
-            fitting, key=lambda engine: (engine.load(executor), engine.engine_id), default=None
-        )
+        there = seats.get((executor, labels))
+        if there is None:
+            there = seats[executor, labels] = _Seats(
+                executor,
+                [
+                    engine
+                    for engine in self._roomy.get(executor, {}).values()
+                    if engine.is_alive and not engine.is_leaving and engine.serves(executor, labels)
+                ],
+            )
+        return there.choose()
 
     def _why(self, bucket: _Bucket) -> tuple[str, str]:
         queue, executor, labels = bucket.needs
@@ -206,4 +287,6 @@ class Placement:
             return "no_engine", f"No operator engine with {wanted} has registered."
         if not any(engine.is_alive for engine in serving):
             return "engine_away", f"Every operator engine with {wanted} is away just now."
+        if all(engine.is_leaving for engine in serving if engine.is_alive):
+            return "engine_away", f"Every operator engine with {wanted} is being stopped."
         return "slots_busy", f"All slots of every operator engine with {wanted} are taken."

@@ -33,6 +33,9 @@ class PlannedTask(_Plain, frozen=True, kw_only=True):
     `upstream` are the indexes of the tasks that must have succeeded first. `fingerprint` is the
     digest of the algorithm, its code version, its parameters, its datasets' versions and its
     upstreams' fingerprints: equal fingerprints mean that a former result may stand in.
+    `connections` and `secrets` are names; what they stand for is looked up when an attempt is sent.
+    `work_base` digests all that the cache knows a task by but its inputs and its seed; empty where
+    its result is neither kept nor looked up.
     """
 
     index: int
@@ -61,7 +64,9 @@ class PlannedTask(_Plain, frozen=True, kw_only=True):
     is_alternative: bool = False
     datasets: dict[str, DatasetRef] = {}
     connections: list[str] = []
+    secrets: list[str] = []
     fingerprint: str = ""
+    work_base: str = ""
 
 
 class Reused(_Plain, frozen=True, kw_only=True):

@@ -13,7 +13,9 @@ import msgspec
 
 from dag_engine.core.catalogue import Catalogue
 from dag_engine.core.dagfile.checking import (
+    EVERY_NAME,
     Checked,
+    SealedNames,
     Surroundings,
     check_document,
     choose_executor,
@@ -21,7 +23,13 @@ from dag_engine.core.dagfile.checking import (
 from dag_engine.core.dagfile.collector import ProblemCollector
 from dag_engine.core.dagfile.document import DagDocument, Edge, Operator
 from dag_engine.core.dagfile.parameters import name_datasets_by_text
-from dag_engine.core.dagfile.schemas import CONNECTION, DATASET, compile_schema, find_references
+from dag_engine.core.dagfile.schemas import (
+    CONNECTION,
+    DATASET,
+    SECRET,
+    compile_schema,
+    find_references,
+)
 from dag_engine.core.errors import MissingArtifactsError, PlanRefusedError
 from dag_engine.core.fingerprints import InputPrints, make_fingerprint
 from dag_engine.core.graph import (
@@ -38,6 +46,7 @@ from dag_engine.core.nearest import hint_nearest
 from dag_engine.core.overrides import Overrides, apply_overrides
 from dag_engine.core.plan import Plan, PlannedInput, PlannedTask, Reused, RunDefaults
 from dag_engine.core.problems import shorten
+from dag_engine.core.work_keys import make_work_base
 from executors.base import AlgorithmOffer, DatasetRef, Resources
 
 _SEED_BITS = 31
@@ -98,7 +107,7 @@ def draft_plan(  # noqa: PLR0913 - each is one fact of the run, given by keyword
     selection: Selection | None = None,
     params: Overrides | None = None,
     kept_seeds: Mapping[str, int] | None = None,
-    connections: Collection[str] | None = None,
+    sealed: SealedNames = EVERY_NAME,
 ) -> Draft:
     """Plan a run of a DAG, or of a range of it.
 
@@ -120,8 +129,8 @@ def draft_plan(  # noqa: PLR0913 - each is one fact of the run, given by keyword
         Parameters to override, by operator and name.
     kept_seeds : mapping of str to int, optional
         Seeds of a former run that are to be kept, by operator.
-    connections : collection of str, optional
-        Names of the configured connections; None takes every name.
+    sealed : SealedNames, optional
+        Names of the connections and secrets that there are; absent: every name is taken.
 
     Raises
     ------
@@ -129,9 +138,7 @@ def draft_plan(  # noqa: PLR0913 - each is one fact of the run, given by keyword
         With all problems of the range, the overrides, and of what the catalogue no longer offers.
     """
     collector = ProblemCollector()
-    around = Surroundings(
-        catalogue, datasets, None, connections, default_executor=defaults.executor
-    )
+    around = Surroundings(catalogue, datasets, None, sealed, default_executor=defaults.executor)
     selection = selection or Selection()
     _check_selection(document, selection, around, collector)
     overridden = apply_overrides(document, params or {}, around, collector)
@@ -282,8 +289,12 @@ class _Planner:
                 upstream[source] = None
             port.append(PlannedInput(source=source, source_port=edge.source_port))
         schema = compile_schema(offer.params_schema)
-        connections = find_references(schema, CONNECTION, self._params[name])
+        connections, secrets = (
+            sorted({found for _, found in find_references(schema, kind, self._params[name])})
+            for kind in (CONNECTION, SECRET)
+        )
         alternative = indexes.get(self._alternatives.get(name, ""))
+        settled = _settle_run_section(operator, offer, defaults, alternative)
         return PlannedTask(
             index=index,
             operator=name,
@@ -300,10 +311,24 @@ class _Planner:
             alternative=alternative,
             is_alternative=any(rescued in indexes for rescued in self._rescues.get(name, [])),
             datasets=self._datasets[name],
-            connections=sorted({connection for _, connection in connections}),
+            connections=connections,
+            secrets=secrets,
             fingerprint=self._prints[name],
-            **_settle_run_section(operator, offer, defaults, alternative),
+            work_base="" if settled["cache"] == "off" else self._make_base(name),
+            **settled,
         )
+
+    def _make_base(self, name: str) -> str:
+        offer = self._offers[name]
+        schema = compile_schema(offer.params_schema)
+        find_version = self._around.sealed.find_version
+        sealed = {
+            (kind, found): find_version(kind, found)
+            for kind in (CONNECTION, SECRET)
+            for _, found in find_references(schema, kind, self._params[name])
+        }
+        params = name_datasets_by_text(schema, self._params[name])
+        return make_work_base(offer, params, self._datasets[name], sealed)
 
     def _need(self, task: int, edge: Edge, number: int, draft: Draft) -> None:
         """Note that the result of an operator outside the range is needed, or one that stands in

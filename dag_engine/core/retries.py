@@ -14,6 +14,7 @@ INFRASTRUCTURE_REASONS = frozenset({"lost", "killed"})
 LOSS_BUDGET = 3
 """So many losses of a task to infrastructure are forgiven; the next one puts it in quarantine."""
 LONGEST_DELAY_S = 3600.0
+LARGEST_SPREAD = 1.25
 NEVER_RETRIED = frozenset({"invalid_input", "quarantined"})
 
 
@@ -47,6 +48,16 @@ def normalise(outcome: Outcome, n_outputs: int) -> Outcome:
     return outcome
 
 
+def longest_wait_s(plan: PlannedTask, row: TaskRow) -> float:
+    """Return the longest that a task may have to wait after its last failure, as it stands in its
+    row: a clock that was set back must not make it longer.
+    """
+    if row.reason_code in INFRASTRUCTURE_REASONS:
+        return 0.0 if row.n_losses <= 1 else 2.0 ** (row.n_losses - 2) * LARGEST_SPREAD
+    delay_s = plan.retry_delay_s * 2.0 ** max(0, row.n_failures - 1)
+    return min(delay_s, LONGEST_DELAY_S) * LARGEST_SPREAD
+
+
 def rule(plan: PlannedTask, row: TaskRow, outcome: Outcome, jitter: float) -> Ruling:
     """Decide on a failure. `jitter` is a random number in [0, 1) that spreads the delays by ±25
     %.
@@ -54,6 +65,8 @@ def rule(plan: PlannedTask, row: TaskRow, outcome: Outcome, jitter: float) -> Ru
     reason = outcome.message or outcome.reason
     n_failures, n_losses = row.n_failures, row.n_losses
     spread = 0.75 + jitter / 2
+    if outcome.reason == "lost" and outcome.is_handed_back:
+        return Ruling("lost", reason, n_failures, n_losses, 0.0)
     if outcome.reason in INFRASTRUCTURE_REASONS:
         n_losses += 1
         if n_losses > LOSS_BUDGET:

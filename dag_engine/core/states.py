@@ -31,6 +31,7 @@ class TaskEvent(StrEnum):
     HANDED_OUT = "handed_out"
     STARTED = "started"
     SUCCEEDED = "succeeded"
+    CACHED = "cached"
     FAILED = "failed"
     RETRY_PLANNED = "retry_planned"
     RETRY_DUE = "retry_due"
@@ -70,10 +71,12 @@ _T, _E = TaskState, TaskEvent
 TASK_MOVES: dict[tuple[TaskState, TaskEvent], TaskState] = {
     (_T.PENDING, _E.MADE_READY): _T.READY,
     (_T.PENDING, _E.HANDED_OUT): _T.QUEUED,
+    (_T.PENDING, _E.CACHED): _T.SUCCEEDED,
     (_T.PENDING, _E.CANCELLED): _T.CANCELLED,
     (_T.PENDING, _E.SKIPPED): _T.SKIPPED,
     (_T.PENDING, _E.UPSTREAM_FAILED): _T.UPSTREAM_FAILED,
     (_T.READY, _E.HANDED_OUT): _T.QUEUED,
+    (_T.READY, _E.CACHED): _T.SUCCEEDED,
     (_T.READY, _E.CANCELLED): _T.CANCELLED,
     (_T.READY, _E.SKIPPED): _T.SKIPPED,
     (_T.QUEUED, _E.STARTED): _T.RUNNING,
@@ -87,6 +90,7 @@ TASK_MOVES: dict[tuple[TaskState, TaskEvent], TaskState] = {
     (_T.RUNNING, _E.CANCELLED): _T.CANCELLED,
     (_T.RETRYING, _E.RETRY_DUE): _T.READY,
     (_T.RETRYING, _E.HANDED_OUT): _T.QUEUED,
+    (_T.RETRYING, _E.CACHED): _T.SUCCEEDED,
     (_T.RETRYING, _E.FAILED): _T.FAILED,
     (_T.RETRYING, _E.CANCELLED): _T.CANCELLED,
 }
@@ -116,8 +120,12 @@ FINAL_TASK_STATES = frozenset(TaskState) - {state for state, _ in TASK_MOVES}
 FINAL_RUN_STATES = frozenset(RunState) - {state for state, _ in RUN_MOVES}
 OPEN_TASK_STATES = frozenset({TaskState.QUEUED, TaskState.RUNNING})
 """States in which an attempt is out at an operator engine."""
+WAITING_TASK_STATES = frozenset({TaskState.PENDING, TaskState.READY, TaskState.RETRYING})
+"""States in which a task may be handed out once it is offered."""
 NOT_NEEDED = "not_needed"
 """Reason code of a task that was skipped because nobody needs its result."""
+CACHED = "cached"
+"""Reason code of a task that a former result stands in for."""
 
 
 def move_task(state: TaskState, event: TaskEvent) -> TaskState:

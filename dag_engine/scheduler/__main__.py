@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import secrets
@@ -10,14 +11,20 @@ import socket
 import sys
 from pathlib import Path
 
-from dag_engine.config import Config, read_settings
+from dag_engine.config import Config, SchedulerConfig, list_secrets, read_settings
+from dag_engine.garbage import spare_passes
+from dag_engine.scheduler.housekeeping import HousekeepingThread
 from dag_engine.scheduler.http import SchedulerServer
+from dag_engine.scheduler.library import StoredLibrary
 from dag_engine.scheduler.loop import Scheduler
 from dag_engine.scheduler.settings import Surroundings
 from dag_engine.scheduler.tokens import AttemptTokens
 from dag_engine.storage import tokens as stored_tokens
 from dag_engine.storage.database import open_database
 from dag_engine.storage.scheduler_store import SchedulerStore
+from dag_engine.storage.token_book import TokenBook
+from dag_engine.storage.vault import Vault
+from executors.masking import mask_logging
 from executors.store import ensure_marker
 from executors.transport.http_server import HttpServer
 
@@ -29,6 +36,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     config = read_settings(Path(sys.argv[1]))
     secret = (config.home / "secret").read_text(encoding="ascii").strip()
+    mask_logging([secret, *list_secrets(config)])
     database = open_database(config)
     servers: list[SchedulerServer] = []
     http = HttpServer(
@@ -37,42 +45,53 @@ def main() -> int:
         config.scheduler.port,
         name="scheduler",
     )
-    url = _public_url(http, config.scheduler.host)
+    url = _public_url(http, config.scheduler)
+    holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     scheduler = Scheduler(
         store=SchedulerStore(
             database,
-            holder=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+            holder=holder,
             url=url,
             lease_s=config.scheduler.leader_lease_s,
         ),
-        surroundings=_look_around(config, secret, url),
+        surroundings=_look_around(config, secret, url, Vault(config, lambda: database)),
         lease_s=config.scheduler.leader_lease_s,
     )
-    servers.append(
-        SchedulerServer(
-            scheduler,
-            secret,
-            needs_token=config.server.host not in LOOPBACK,
-            is_token=lambda digest: stored_tokens.find_token(database, digest) is not None,
-        )
+    tokens = TokenBook(
+        lambda deadline_s: stored_tokens.load_tokens(database, deadline_s=deadline_s),
+        is_required=config.server.host not in LOOPBACK,
     )
+    servers.append(SchedulerServer(scheduler, secret, tokens.find))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: scheduler.stop())
+    housekeeping = HousekeepingThread(
+        lambda: open_database(config, pool_size=1),
+        config.store_url,
+        config.retention,
+        lambda: scheduler.reign is not None,
+        holder=holder,
+        figures=scheduler.surroundings.figures,
+    )
+    spare_passes()
     http.start()
+    housekeeping.start()
     scheduler.run()
+    housekeeping.stop()
     http.close()
     scheduler.store.close()
     return 0
 
 
-def _public_url(http: HttpServer, host: str) -> str:
+def _public_url(http: HttpServer, config: SchedulerConfig) -> str:
     """Return the URL that others reach this server by; a wildcard address is named by the host."""
-    if host in ("0.0.0.0", "::"):
+    if config.advertise_url:
+        return config.advertise_url.rstrip("/")
+    if config.host in ("0.0.0.0", "::"):
         return f"http://{socket.gethostbyname(socket.gethostname())}:{http.port}"
     return http.url
 
 
-def _look_around(config: Config, secret: str, url: str) -> Surroundings:
+def _look_around(config: Config, secret: str, url: str, vault: Vault) -> Surroundings:
     return Surroundings(
         tokens=AttemptTokens(secret),
         store_url=config.store_url,
@@ -81,7 +100,10 @@ def _look_around(config: Config, secret: str, url: str) -> Surroundings:
         heartbeat_s=config.scheduler.heartbeat_s,
         engine_lease_s=config.scheduler.engine_lease_s,
         queue_limits={name: queue.limit for name, queue in config.queues.items()},
-        connections=config.connections,
+        open_secrets=vault.open,
+        open_library=functools.partial(
+            StoredLibrary, lambda: open_database(config, pool_size=1), config.store_url
+        ),
     )
 
 

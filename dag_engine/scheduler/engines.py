@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
 from dag_engine.core.changes import StoredEngine
 from dag_engine.core.placement import Engine, Placement
-from dag_engine.scheduler.sender import EngineSender
-from executors.base import DispatchItem, HeartbeatReply, Registration
+from dag_engine.scheduler.courier import Courier
+from dag_engine.scheduler.sender import Sender
+from dag_engine.scheduler.settings import Surroundings
+from executors.base import DispatchItem, Heartbeat, HeartbeatReply, Registration
+from executors.facts import EngineFacts
+from executors.sealing import needs_sealing
 
 log = logging.getLogger(__name__)
+
+LIVES_REMEMBERED = 10_000
+"""Of so many lives of engines it is known up to which registration they came."""
 
 STOPPED_AFTER_S = 2.0
 """The check comes about once a second; so much later, this process itself was stopped."""
@@ -31,12 +38,13 @@ class LiveEngine:
 
     registration: Registration
     engine: Engine
-    sender: EngineSender
+    sender: Sender
     last_seen: float
     out: set[str] = field(default_factory=set)
     letters: list[DispatchItem] = field(default_factory=list)
     kills: list[str] = field(default_factory=list)
     is_adopted: bool = False
+    facts: EngineFacts = field(default_factory=EngineFacts)
 
 
 class Engines:
@@ -50,24 +58,24 @@ class Engines:
         self,
         placement: Placement,
         epoch: int,
-        lease_s: float,
+        surroundings: Surroundings,
         on_refused: Callable[[str, str], None],
     ) -> None:
         self._placement = placement
         self._epoch = epoch
-        self._lease_s = lease_s
+        self._lease_s = surroundings.engine_lease_s
+        self._clock = surroundings.clock
+        self._open_sender = surroundings.open_sender
         self._on_refused = on_refused
+        self._courier = Courier(surroundings.open_secrets, on_refused)
         self._live: dict[str, LiveEngine] = {}
-        self._last_check = time.monotonic()
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._last_check = self._clock.monotonic()
 
     def find(self, engine_id: str | None) -> LiveEngine | None:
         """Return an engine that is alive, or None."""
         live = self._live.get(engine_id or "")
         return live if live is not None and live.engine.is_alive else None
-
-    def snapshot(self) -> list[LiveEngine]:
-        """Return all engines, also those away; for status."""
-        return list(self._live.values())
 
     def adopt(self, stored: StoredEngine) -> None:
         """Take up an engine that an earlier scheduler knew; its lease begins anew."""
@@ -76,26 +84,53 @@ class Engines:
         if not stored.is_alive:
             self.dismiss(registration.engine_id)
 
+    def greet(self, reports_url: str) -> None:
+        """Tell those that were adopted who leads now: they may wait for one that never answers."""
+        for live in self._live.values():
+            if live.is_adopted and live.engine.is_alive:
+                live.sender.greet(reports_url)
+
+    def is_outdated(self, registration: Registration) -> bool:
+        """Tell whether the same life of an engine has registered since, or with this very message:
+        what it says that it holds is no longer true.
+
+        Of two lives nobody can tell which is the later one; the living one registers again at its
+        next heartbeat.
+        """
+        life = (registration.engine_id, registration.incarnation)
+        return 0 < registration.number <= self._numbers.get(life, 0)
+
+    def is_of_former_reign(self, registration: Registration) -> bool:
+        """Tell whether an engine registers that does not know this leader, and so may have sent it
+        before this one handed it what it does not name; the first of a life meets whoever leads.
+        """
+        return 0 < registration.epoch < self._epoch
+
     def admit(self, registration: Registration) -> LiveEngine:
         """Take an engine in, or in again under a new incarnation; it keeps what is out at it."""
         engine_id = registration.engine_id
+        life = (engine_id, registration.incarnation)
+        self._numbers[life] = max(registration.number, self._numbers.pop(life, 0))
+        while len(self._numbers) > LIVES_REMEMBERED:
+            del self._numbers[next(iter(self._numbers))]
         old = self._live.get(engine_id)
         engine = old.engine if old is not None else Engine(engine_id)
         engine.labels = dict(registration.labels)
         engine.slots = {offer.name: offer.slots for offer in registration.executors}
         engine.is_alive = True
+        engine.is_leaving = False
         live = LiveEngine(
             registration=registration,
             engine=engine,
             sender=self._choose_sender(old, registration),
-            last_seen=time.monotonic(),
+            last_seen=self._clock.monotonic(),
             out=old.out if old is not None else set(),
         )
         self._live[engine_id] = live
-        self._placement.engines[engine_id] = engine
+        self._placement.admit(engine)
         return live
 
-    def _choose_sender(self, old: LiveEngine | None, registration: Registration) -> EngineSender:
+    def _choose_sender(self, old: LiveEngine | None, registration: Registration) -> Sender:
         """Keep the sender for the same life at the same address, with all it has yet to send."""
         url, incarnation = registration.url, registration.incarnation
         if old is not None:
@@ -103,7 +138,12 @@ class Engines:
             if not old.sender.is_closed and (former.url, former.incarnation) == (url, incarnation):
                 return old.sender
             old.sender.close()
-        return EngineSender(registration.engine_id, url, incarnation, self._epoch, self._on_refused)
+        return self._open_sender(
+            registration.engine_id, url, incarnation, self._epoch, self._tell_refused
+        )
+
+    def _tell_refused(self, attempt_id: str, detail: str) -> None:
+        self._on_refused(attempt_id, f"Its operator engine does not take it: {detail}")
 
     def dismiss(self, engine_id: str) -> set[str]:
         """Count an engine as away and return the attempts that were out at it."""
@@ -117,20 +157,38 @@ class Engines:
         """Forget an engine for good; what was out at it has been given up before."""
         if engine_id in self._live:
             self._live.pop(engine_id).sender.close()
-            self._placement.engines.pop(engine_id, None)
+            self._placement.dismiss(engine_id)
 
     def find_heard(self, within_s: float) -> list[str]:
         """Return the engines that gave a sign of life within the last seconds."""
-        since = time.monotonic() - within_s
+        since = self._clock.monotonic() - within_s
         return [e for e, live in self._live.items() if live.last_seen >= since]
 
-    def beat(self, engine_id: str, incarnation: str) -> HeartbeatReply:
+    def beat(self, engine_id: str, beat: Heartbeat) -> HeartbeatReply:
         """Note a sign of life; any thread may."""
         live = self.find(engine_id)
-        if live is None or live.registration.incarnation != incarnation:
+        if live is None or live.registration.incarnation != beat.incarnation:
             return HeartbeatReply(is_known=False)
-        live.last_seen = time.monotonic()
+        live.engine.is_leaving = beat.is_leaving
+        live.facts = beat.facts
+        live.last_seen = self._clock.monotonic()
         return HeartbeatReply(is_known=not live.is_adopted, epoch=self._epoch)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Describe every engine, also those away, for health and metrics; any thread may ask."""
+        now = self._clock.monotonic()
+        return [
+            {
+                "id": live.engine.engine_id,
+                "is_alive": live.engine.is_alive,
+                "is_leaving": live.engine.is_leaving,
+                "silent_s": max(0.0, now - live.last_seen),
+                "slots": sum(live.engine.slots.values()),
+                "out": len(live.out),
+                "facts": msgspec.to_builtins(live.facts),
+            }
+            for live in list(self._live.values())
+        ]
 
     def find_expired(self) -> list[str]:
         """Return the engines whose lease has run out.
@@ -138,7 +196,7 @@ class Engines:
         Where this process itself was stopped for a while, everybody's lease is made longer by that
         while: their heartbeats lie unread in the sockets.
         """
-        now = time.monotonic()
+        now = self._clock.monotonic()
         gap = now - self._last_check
         self._last_check = now
         if gap > max(self._lease_s / 3, STOPPED_AFTER_S):
@@ -155,10 +213,15 @@ class Engines:
         """Send what was decided; called after the commit."""
         for live in self._live.values():
             if live.letters or live.kills:
-                live.sender.send(live.letters, live.kills)
+                plain = [letter for letter in live.letters if not needs_sealing(letter.task)]
+                if len(plain) < len(live.letters):
+                    rest = [letter for letter in live.letters if needs_sealing(letter.task)]
+                    self._courier.send(live.sender, live.registration.sealing_key, rest)
+                live.sender.send(plain, live.kills)
                 live.letters, live.kills = [], []
 
     def close(self) -> None:
         """Stop every sender."""
+        self._courier.close()
         for live in self._live.values():
             live.sender.close()

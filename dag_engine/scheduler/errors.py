@@ -18,6 +18,23 @@ class NotLeadingError(SchedulerError):
         return "This scheduler does not lead just now. Repeat the call in a moment."
 
 
+class StaleRegistrationError(SchedulerError):
+    """A registration came late: its operator engine has registered again since."""
+
+    http_status = 409
+    code = "stale_registration"
+
+    def __init__(self, engine_id: str) -> None:
+        super().__init__(engine_id)
+        self.engine_id = engine_id
+
+    def __str__(self) -> str:
+        return (
+            f"The operator engine {self.engine_id} has registered since this registration was "
+            "sent. Nothing was changed; send one with a higher number."
+        )
+
+
 class StoreMismatchError(SchedulerError):
     """An operator engine sees another artifact store than the dag engine."""
 

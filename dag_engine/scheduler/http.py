@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 from collections.abc import Callable
 
 import msgspec
 
+from dag_engine.core.access import Caller, Role
 from dag_engine.scheduler.errors import NotLeadingError, SchedulerError
-from dag_engine.scheduler.inbox import EngineLeaves, EngineRegisters, HintCame, ReportsCame
+from dag_engine.scheduler.inbox import (
+    EngineLeaves,
+    EngineRegisters,
+    EngineStopped,
+    HintCame,
+    ReportsCame,
+)
 from dag_engine.scheduler.loop import Scheduler
 from dag_engine.storage.errors import StorageError
 from executors.base import Heartbeat, Registration, ReportBatch
@@ -20,7 +26,7 @@ ANSWER_WITHIN_S = 2.0
 """A call that the database holds up longer is answered 503, and to be repeated."""
 REGISTER_WITHIN_S = 20.0
 SECRET_HEADER = "x-dagengine-secret"
-_Guard = Callable[[Request], bool]
+_Guard = Callable[[Request], Response | None]
 _Answer = Callable[..., Response]
 
 
@@ -34,32 +40,29 @@ class Hint(msgspec.Struct):
 class SchedulerServer:
     """Routes requests to the scheduler.
 
-    `is_token` tells whether the SHA-256 of a bearer token belongs to a valid token; it is asked
-    only where `needs_token` is set. Calls that bear the installation's secret are those of our api.
+    `find_caller` tells who sends an Authorization header, None for a stranger. Calls that bear the
+    installation's secret are those of our api and of this installation's operator engine.
     """
 
     def __init__(
         self,
         scheduler: Scheduler,
         secret: str,
-        *,
-        needs_token: bool,
-        is_token: Callable[[str], bool],
+        find_caller: Callable[[str], Caller | None],
     ) -> None:
         self._scheduler = scheduler
         self._secret = secret
-        self._needs_token = needs_token
-        self._is_token = is_token
+        self._find_caller = find_caller
 
         engines = "/internal/v1/operator-engines"
-        anybody, bearer, ours = _everybody, self._may_call, self._has_secret
+        anybody, operator, ours = _everybody, self._check_operator, self._check_secret
         # Reports come first: they are on the way of every task. Their own tokens guard them.
         self._routes: list[tuple[str, re.Pattern[str], _Guard, _Answer]] = [
             ("POST", re.compile("/internal/v1/reports"), anybody, self._report),
             ("POST", re.compile("/internal/v1/hints"), ours, self._hint),
-            ("POST", re.compile(f"{engines}/([^/]+)/heartbeat"), bearer, self._beat),
-            ("POST", re.compile(engines), bearer, self._register),
-            ("DELETE", re.compile(f"{engines}/([^/]+)"), bearer, self._remove),
+            ("POST", re.compile(f"{engines}/([^/]+)/heartbeat"), operator, self._beat),
+            ("POST", re.compile(engines), operator, self._register),
+            ("DELETE", re.compile(f"{engines}/([^/]+)"), operator, self._remove),
             ("GET", re.compile("/internal/v1/feed"), ours, self._feed),
             ("GET", re.compile("/livez"), anybody, self._live),
             ("GET", re.compile("/status"), ours, self._status),
@@ -71,7 +74,10 @@ class SchedulerServer:
             return self._route(request)
         except (SchedulerError, StorageError) as error:
             status = getattr(error, "http_status", getattr(error, "status", 500))
-            answer = problem(status, error.code, str(error))
+            text = error.public_text if isinstance(error, StorageError) else str(error)
+            answer = problem(status, error.code, text)
+            if status < 500:
+                self._scheduler.surroundings.figures.note_refused(error.code)
         except TimeoutError:
             answer = problem(503, "busy", "The database holds this up. Repeat the call.")
         except msgspec.ValidationError as error:
@@ -87,9 +93,7 @@ class SchedulerServer:
             match = pattern.fullmatch(request.path)
             if match is None or method != request.method:
                 continue
-            if not guard(request):
-                return problem(401, "unauthorized", "Send a token: `Authorization: Bearer …`.")
-            return answer(request, *match.groups())
+            return guard(request) or answer(request, *match.groups())
         return problem(404, "not_found", f"There is no {request.method} {request.path}.")
 
     def _live(self, request: Request) -> Response:
@@ -99,7 +103,9 @@ class SchedulerServer:
     def _status(self, request: Request) -> Response:
         del request
         reign = self._scheduler.reign
-        return _json({"leads": reign is not None, **(reign.status() if reign else {})})
+        scheduler = self._scheduler
+        shown = {"inbox": len(scheduler.inbox), "figures": scheduler.surroundings.figures.show()}
+        return _json({"leads": reign is not None, **shown, **(reign.status() if reign else {})})
 
     def _hint(self, request: Request) -> Response:
         hint = msgspec.json.decode(request.body, type=Hint)
@@ -136,25 +142,36 @@ class SchedulerServer:
         reign = self._scheduler.reign
         if reign is None:
             raise NotLeadingError
-        return _json(reign.engines.beat(engine_id, beat.incarnation))
+        if beat.has_left:
+            self._scheduler.inbox.put(EngineStopped(engine_id, beat.incarnation))
+        return _json(reign.engines.beat(engine_id, beat))
 
-    def _has_secret(self, request: Request) -> bool:
-        return hmac.compare_digest(
-            request.headers.get(SECRET_HEADER, "").encode("latin-1"), self._secret.encode()
-        )
+    def _check_secret(self, request: Request) -> Response | None:
+        """Refuse whoever does not show the installation's secret."""
+        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+        shown = [request.headers.get(SECRET_HEADER, "")]
+        if scheme.lower() == "bearer":
+            shown.append(bearer.strip())
+        secret = self._secret.encode()
+        if secret and any(hmac.compare_digest(word.encode(), secret) for word in shown):
+            return None
+        return problem(401, "unauthorized", "This call is for the installation's own processes.")
 
-    def _may_call(self, request: Request) -> bool:
-        if not self._needs_token or self._has_secret(request):
-            return True
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            return False
-        return self._is_token(hashlib.sha256(token.strip().encode("latin-1")).hexdigest())
+    def _check_operator(self, request: Request) -> Response | None:
+        """Refuse whoever may not run operator engines."""
+        if self._check_secret(request) is None:
+            return None
+        caller = self._find_caller(request.headers.get("authorization", ""))
+        if caller is None:
+            return problem(401, "unauthorized", "Send a token: `Authorization: Bearer …`.")
+        if caller.role < Role.OPERATOR:
+            text = f"This call asks for the role operator; the token has {caller.role.word}."
+            return problem(403, "role_too_small", text)
+        return None
 
 
-def _everybody(request: Request) -> bool:
+def _everybody(request: Request) -> None:
     del request
-    return True
 
 
 def _json(value: object) -> Response:

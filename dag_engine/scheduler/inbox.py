@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from dag_engine.scheduler.library import FormerFound
 from executors.base import Registration, ReportBatch
 
 
@@ -57,6 +58,14 @@ class EngineLeaves:
 
 
 @dataclass(slots=True)
+class EngineStopped:
+    """An operator engine says that it has stopped in good order; what it held is for others."""
+
+    engine_id: str
+    incarnation: str
+
+
+@dataclass(slots=True)
 class HintCame:
     """The api wrote something: these runs are new, or commands are waiting."""
 
@@ -77,7 +86,16 @@ class StopAsked:
     """The process is to end in an orderly way."""
 
 
-Item = ReportsCame | EngineRegisters | EngineLeaves | HintCame | DispatchRefused | StopAsked
+Item = (
+    ReportsCame
+    | EngineRegisters
+    | EngineLeaves
+    | EngineStopped
+    | HintCame
+    | DispatchRefused
+    | FormerFound
+    | StopAsked
+)
 
 
 class Inbox:

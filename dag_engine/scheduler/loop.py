@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
 
+from dag_engine.scheduler.clock import Clock
 from dag_engine.scheduler.errors import NotLeadingError
 from dag_engine.scheduler.feed import Feed
 from dag_engine.scheduler.inbox import (
@@ -36,7 +37,10 @@ STANDBY_S = 1.0
 
 @dataclass(slots=True)
 class Scheduler:
-    """Reigns while it holds the lease; one thread calls `run`, any thread may use the inbox."""
+    """Reigns while it holds the lease; one thread calls `run`, any thread may use the inbox.
+
+    `run` is nothing but `turn` again and again; whoever keeps a time of its own takes the turns.
+    """
 
     store: SchedulerStore
     surroundings: Surroundings
@@ -45,6 +49,8 @@ class Scheduler:
     feed: Feed = field(default_factory=Feed)
     reign: Reign | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
+    _renew_at: float = 0.0
+    _rest_until: float = 0.0
 
     def stop(self) -> None:
         """Ask `run` to return; any thread or signal handler may."""
@@ -54,14 +60,38 @@ class Scheduler:
     def run(self) -> None:
         """Lead or stand by until `stop`."""
         while not self._stop.is_set():
-            epoch = self._try_lead()
-            if epoch is None:
-                self._refuse(self.inbox.drain(STANDBY_S))
-                continue
-            self._lead(epoch)
+            self.turn()
+        if self.reign is not None:
+            self._end(self.reign, NotLeadingError())
         self.store.resign()
         self.feed.close()
         self._refuse(self.inbox.drain(0.0))
+
+    def turn(self) -> None:
+        """Do what is next: stand by, take over, or handle what has come and what is due."""
+        reign = self.reign
+        if reign is not None:
+            items = self.inbox.drain(self.wait_s())
+            self._guard(reign, items, lambda: self._round(reign, items))
+            return
+        is_resting = self._clock.monotonic() < self._rest_until
+        epoch = None if is_resting else self._try_lead()
+        if epoch is None:
+            self._refuse(self.inbox.drain(self.wait_s()))
+            return
+        new = Reign(self.store, epoch, self.surroundings, self.feed, self.inbox.put)
+        self._guard(new, [], lambda: self._take_over(new))
+
+    def wait_s(self) -> float:
+        """Return how long the next turn may wait for something to come."""
+        now = self._clock.monotonic()
+        if self.reign is not None:
+            return max(0.0, min(self.reign.wait_s(), self._renew_at - now))
+        return self._rest_until - now if now < self._rest_until else STANDBY_S
+
+    @property
+    def _clock(self) -> Clock:
+        return self.surroundings.clock
 
     def _try_lead(self) -> int | None:
         try:
@@ -70,37 +100,40 @@ class Scheduler:
             log.warning("database_unavailable detail=%s", error)
             return None
 
-    def _lead(self, epoch: int) -> None:
-        reign = Reign(self.store, epoch, self.surroundings, self.feed, self.inbox.put)
-        held: list[Item] = []
-        error: Exception = NotLeadingError()
+    def _take_over(self, reign: Reign) -> bool:
+        reign.take_over()
+        self._renew_at = self._clock.monotonic() + self.lease_s / 3
+        self.reign = reign
+        return True
+
+    def _round(self, reign: Reign, items: list[Item]) -> bool:
+        """Do one round and keep the lease; tell whether it is still ours."""
+        reign.round(items)
+        if self._clock.monotonic() < self._renew_at:
+            return True
+        self._renew_at = self._clock.monotonic() + self.lease_s / 3
+        return self.store.renew()
+
+    def _guard(self, reign: Reign, items: list[Item], work: Callable[[], bool]) -> None:
+        """Work with a reign, and end it where it can go on no longer; `items` are worked on."""
+        goes_on = False
         try:
-            reign.take_over()
-            self.reign = reign
-            self._rounds(reign, held)
+            goes_on = work()
         except LeadershipLostError as lost:
             log.warning("leadership_lost detail=%s", lost)
         except DatabaseUnavailableError as unavailable:
             log.warning("database_unavailable detail=%s", unavailable)
         except BatchRefusedError:
-            log.exception("batch_refused items=%d", len(held))
-            self.reign = None
-            reign.abandon(None)
-            self._isolate(held)
+            log.exception("batch_refused items=%d", len(items))
+            self._end(reign, None)
+            self._isolate(items)
         finally:
-            self.reign = None
-            reign.abandon(error)
+            if not goes_on:
+                self._end(reign, NotLeadingError())
 
-    def _rounds(self, reign: Reign, held: list[Item]) -> None:
-        renew_at = time.monotonic() + self.lease_s / 3
-        while not self._stop.is_set():
-            items = self.inbox.drain(min(reign.wait_s(), renew_at - time.monotonic()))
-            held[:] = items
-            reign.round(items)
-            if time.monotonic() >= renew_at:
-                if not self.store.renew():
-                    return
-                renew_at = time.monotonic() + self.lease_s / 3
+    def _end(self, reign: Reign, error: Exception | None) -> None:
+        self.reign = None
+        reign.abandon(error)
 
     def _isolate(self, items: list[Item]) -> None:
         """Handle the items of a refused batch one by one, so that only the bad one is refused.
@@ -110,7 +143,7 @@ class Scheduler:
         """
         if not items:
             # What was refused had fallen due by itself. It will again: not at once.
-            self._stop.wait(STANDBY_S)
+            self._rest_until = self._clock.monotonic() + STANDBY_S
         for item in items:
             try:
                 if isinstance(item, ReportsCame):

@@ -7,12 +7,7 @@ object is dropped with all it holds.
 
 from __future__ import annotations
 
-import datetime as dt
-import heapq
-import itertools
 import logging
-import random
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -33,20 +28,25 @@ from dag_engine.core.live import (
 )
 from dag_engine.core.placement import Engine, Placement
 from dag_engine.core.states import OPEN_TASK_STATES, TaskState
+from dag_engine.scheduler.claims import check_outputs
 from dag_engine.scheduler.dispatching import build_task
 from dag_engine.scheduler.engines import Engines, LiveEngine
-from dag_engine.scheduler.errors import StoreMismatchError
+from dag_engine.scheduler.errors import StaleRegistrationError, StoreMismatchError
 from dag_engine.scheduler.feed import Feed
 from dag_engine.scheduler.inbox import (
     DispatchRefused,
     EngineLeaves,
     EngineRegisters,
+    EngineStopped,
     HintCame,
     Item,
     Reply,
     ReportsCame,
 )
+from dag_engine.scheduler.library import FormerFound
+from dag_engine.scheduler.reuse import Reuse
 from dag_engine.scheduler.settings import Surroundings
+from dag_engine.scheduler.timers import Timers
 from dag_engine.storage.errors import LeadershipLostError
 from dag_engine.storage.scheduler_store import SchedulerStore
 from executors.base import (
@@ -68,8 +68,6 @@ EXPLAIN_AFTER_S = 0.1
 TOUCH_S = 5.0
 """How often it is stored which engines were heard of."""
 REMEMBERED_ENDS = 50_000
-TIMERS_KEPT = 10_000
-"""Where there are more timers than this, those of what has ended are thrown away early."""
 LOAD_CHUNK = 50
 
 
@@ -88,18 +86,17 @@ class Reign:
         self._epoch = epoch
         self._around = surroundings
         self._feed = feed
-        self._chance = random.Random()
+        self._clock = surroundings.clock
         self._runs: dict[str, LiveRun] = {}
         self._placement = Placement(limits=surroundings.queue_limits)
         self.engines = Engines(
             self._placement,
             epoch,
-            surroundings.engine_lease_s,
+            surroundings,
             lambda attempt_id, detail: tell(DispatchRefused(attempt_id, detail)),
         )
-        self._timers: list[tuple[float, int, Timer]] = []
-        self._timers_limit = TIMERS_KEPT
-        self._counter = itertools.count()
+        self._reuse = Reuse(surroundings.open_library, tell, self._clock, self._placement)
+        self._timers = Timers(self._is_wanted)
         self._recent_ends: OrderedDict[str, None] = OrderedDict()
         self._answers: list[tuple[Reply, Any]] = []
         self._stale: list[tuple[str, bytes]] = []
@@ -113,6 +110,7 @@ class Reign:
         """Load the engines and every live run, and hand out again what may never have arrived."""
         for stored in self._store.load_engines():
             self.engines.adopt(stored)
+        self.engines.greet(self._around.reports_url)
         run_ids = self._store.load_live_run_ids()
         for start in range(0, len(run_ids), LOAD_CHUNK):
             out = self._new_decision()
@@ -135,7 +133,7 @@ class Reign:
         if live is None:
             machine.lose_attempt(run, task.row.index, "Its operator engine is gone.", out)
             return
-        self._placement.count_out(attempt_id, live.engine.engine_id, task)
+        self._placement.count_out(attempt_id, live.engine.engine_id, run, task)
         live.out.add(attempt_id)
         if task.state is TaskState.QUEUED:
             live.letters.append(self._letter(run, task))
@@ -144,10 +142,8 @@ class Reign:
 
     def wait_s(self) -> float:
         """Return how long the loop may wait for the inbox."""
-        now = time.monotonic()
-        moments = [self._next_poll]
-        if self._timers:
-            moments.append(self._timers[0][0])
+        now = self._clock.monotonic()
+        moments = [self._next_poll, *self._timers.next_s()]
         if self._explain_at is not None:
             moments.append(self._explain_at)
         return max(0.0, min(moments) - now)
@@ -162,7 +158,7 @@ class Reign:
         for item in items:
             self._handle(item, out)
         self._fire_timers(out)
-        if time.monotonic() >= self._next_poll:
+        if self._clock.monotonic() >= self._next_poll:
             self._poll(out)
         self._conclude(out)
 
@@ -172,6 +168,7 @@ class Reign:
             if error is not None:
                 reply.set(error)
         self._answers.clear()
+        self._reuse.close()
         self.engines.close()
 
     def status(self) -> dict[str, Any]:
@@ -180,62 +177,51 @@ class Reign:
             "epoch": self._epoch,
             "live_runs": len(self._runs),
             "waiting": self._placement.waiting(),
-            "engines": [
-                {
-                    "id": live.engine.engine_id,
-                    "is_alive": live.engine.is_alive,
-                    "out": len(live.out),
-                }
-                for live in self.engines.snapshot()
-            ],
+            "waiting_why": self._placement.waiting_why(),
+            "engines": self.engines.describe(),
         }
 
     def _new_decision(self) -> Decision:
-        return Decision(now=dt.datetime.now(dt.UTC), jitter=self._chance.random())
+        return Decision(now=self._clock.now(), jitter=self._around.draw())
 
     def _conclude(self, out: Decision) -> None:
         self._settle_closed(out)
-        ready, out.ready = out.ready, []
-        for run, task in ready:
-            self._placement.add(run, task, out)
+        self._reuse.offer(out)
         self._placement.place(out, self._send)
+        while out.ready:  # what was made while they waited for a place
+            self._reuse.offer(out)
+            self._placement.place(out, self._send)
         self._explain(out)
         if out.batch:
-            self._store.commit(out.batch)
+            self._around.figures.commit(self._store.commit, out.batch)
         for engine_id, attempt_id in out.kills:
             live = self.engines.find(engine_id)
             if live is not None:
                 live.kills.append(attempt_id)
         # First what a task waits for, then the answers, then what people watch.
         self.engines.flush()
+        if self._stale:  # an answer is an acknowledgement: whoever gets it says it no more
+            stale, self._stale = self._stale, []
+            self._store.record_stale_reports(stale)
         for reply, value in self._answers:
             reply.set(value)
         self._answers.clear()
         self._feed.publish(out.batch)
-        if self._stale:
-            stale, self._stale = self._stale, []
-            self._store.record_stale_reports(stale)
-        for timer in out.timers:
-            delay_s = max(0.0, (timer.at - out.now).total_seconds())
-            entry = (time.monotonic() + delay_s, next(self._counter), timer)
-            heapq.heappush(self._timers, entry)
-        if len(self._timers) > self._timers_limit:
-            self._timers = [entry for entry in self._timers if self._is_wanted(entry[2])]
-            heapq.heapify(self._timers)
-            self._timers_limit = max(TIMERS_KEPT, 2 * len(self._timers))
+        self._reuse.send()
+        self._timers.add(out, self._clock.monotonic())
         for run in out.ended:
             self._runs.pop(run.run_id, None)
 
     def _settle_closed(self, out: Decision) -> None:
         for engine_id, attempt_id in out.closed:
-            self._placement.count_back(attempt_id)
+            out.ready += self._placement.count_back(attempt_id)
             live = self.engines.find(engine_id)
             if live is not None:
                 live.out.discard(attempt_id)
         out.closed.clear()
 
     def _explain(self, out: Decision) -> None:
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if not self._placement.has_unexplained:
             self._explain_at = None
         elif self._explain_at is None:
@@ -252,7 +238,7 @@ class Reign:
         live.letters.append(letter)
 
     def _letter(self, run: LiveRun, task: LiveTask) -> DispatchItem:
-        message = build_task(run, task, self._around.store_url, self._around.connections)
+        message = build_task(run, task, self._around.store_url)
         return DispatchItem(task=message, token=self._around.tokens.make(message.attempt_id))
 
     # --- what comes in ----------------------------------------------------------------------------
@@ -260,8 +246,7 @@ class Reign:
     def _handle(self, item: Item, out: Decision) -> None:
         match item:
             case ReportsCame():
-                verdicts = [self._report(report, out) for report in item.batch.reports]
-                self._answers.append((item.reply, ReportReply(verdicts=verdicts)))
+                self._hear(item, out)
             case EngineRegisters():
                 self._register(item, out)
             case HintCame():
@@ -270,8 +255,27 @@ class Reign:
                     self._run_commands(out)
             case EngineLeaves():
                 self._remove_engine(item, out)
+            case EngineStopped():
+                live = self.engines.find(item.engine_id)
+                if live is not None and live.registration.incarnation == item.incarnation:
+                    text = "Its operator engine was stopped."
+                    self._lose_engine(item.engine_id, text, out, is_handed_back=True)
             case DispatchRefused():
                 self._give_up(item, out)
+            case FormerFound():
+                self._reuse.hear(item, self._runs, out)
+
+    def _hear(self, item: ReportsCame, out: Decision) -> None:
+        batch = item.batch
+        verdicts = [self._report(report, out) for report in batch.reports]
+        for report, verdict in zip(batch.reports, verdicts, strict=True):
+            if report.outcome.is_handed_back:
+                self._spare_engine(batch.engine_id)
+            if verdict.verdict == "stale" and report.outcome.kind != "ended":
+                # It runs, and nobody waits for it: its dispatch came very late.
+                out.kills.append((batch.engine_id, verdict.attempt_id))
+        self._around.figures.note_verdicts(verdicts)
+        self._answers.append((item.reply, ReportReply(verdicts=verdicts)))
 
     def _report(self, report: Report, out: Decision) -> Verdict:
         outcome = report.outcome
@@ -302,7 +306,8 @@ class Reign:
             return "stale"
         if outcome.kind != "ended":
             return machine.attempt_started(run, index, outcome, out)
-        word = machine.attempt_ended(run, index, outcome, out)
+        checked = check_outputs(outcome, self._around.store_url, run_id, index, attempt)
+        word = machine.attempt_ended(run, index, checked, out)
         if word == "applied":
             self._remember_end(outcome.attempt_id)
         self._settle_closed(out)
@@ -318,15 +323,17 @@ class Reign:
         if registration.store_marker != self._around.store_marker:
             self._answers.append((item.reply, StoreMismatchError(self._around.store_url)))
             return
+        if self.engines.is_outdated(registration):
+            self._answers.append((item.reply, StaleRegistrationError(registration.engine_id)))
+            return
+        if self.engines.is_of_former_reign(registration):
+            self._answers.append((item.reply, self._greet_engine(is_put_off=True)))
+            return
         self._store.save_registration(registration)
         live = self.engines.admit(registration)
         self._reconcile(registration, live, out)
         held = [entry.attempt_id for entry in registration.inventory]
-        reply = RegistrationReply(
-            epoch=self._epoch,
-            reports_url=self._around.reports_url,
-            heartbeat_s=self._around.heartbeat_s,
-            lease_s=self._around.engine_lease_s,
+        reply = self._greet_engine(
             tokens={attempt_id: self._around.tokens.make(attempt_id) for attempt_id in held},
             forget=[attempt_id for attempt_id in held if attempt_id not in live.out],
             acknowledged=[
@@ -336,11 +343,16 @@ class Reign:
             ],
         )
         self._answers.append((item.reply, reply))
-        log.info(
-            "engine_registered engine_id=%s incarnation=%s held=%d",
-            registration.engine_id,
-            registration.incarnation,
-            len(held),
+        told = (registration.engine_id, registration.incarnation, len(held))
+        log.info("engine_registered engine_id=%s incarnation=%s held=%d", *told)
+
+    def _greet_engine(self, **fields: Any) -> RegistrationReply:
+        return RegistrationReply(
+            epoch=self._epoch,
+            reports_url=self._around.reports_url,
+            heartbeat_s=self._around.heartbeat_s,
+            lease_s=self._around.engine_lease_s,
+            **fields,
         )
 
     def _reconcile(self, registration: Registration, live: LiveEngine, out: Decision) -> None:
@@ -367,13 +379,18 @@ class Reign:
         self._store.deregister_engine(item.engine_id)
         self._answers.append((item.reply, {"deregistered": item.engine_id}))
 
+    def _spare_engine(self, engine_id: str) -> None:
+        """Hand nothing to an engine that hands back, until its next heartbeat says otherwise."""
+        live = self.engines.find(engine_id)
+        if live is not None:
+            live.engine.is_leaving = True
+
     def _give_up(self, item: DispatchRefused, out: Decision) -> None:
-        """Fail an attempt that its operator engine will never take."""
+        """Fail an attempt that its operator engine will never take, or cannot be given."""
         run_id, index, attempt = split_attempt_id(item.attempt_id)
         run = self._runs.get(run_id)
         if run is not None and run.tasks[index].row.attempt == attempt:
-            text = f"Its operator engine does not take it: {item.detail}"
-            machine.fail_attempt(run, index, "error", text, out)
+            machine.fail_attempt(run, index, "error", item.detail, out)
             self._settle_closed(out)
 
     def _load_new(self, run_ids: list[str], out: Decision) -> None:
@@ -422,9 +439,7 @@ class Reign:
         return task.row.attempt == timer.attempt and not task.is_final
 
     def _fire_timers(self, out: Decision) -> None:
-        now = time.monotonic()
-        while self._timers and self._timers[0][0] <= now:
-            _, _, timer = heapq.heappop(self._timers)
+        for timer in self._timers.take_due(self._clock.monotonic()):
             run = self._runs.get(timer.run_id)
             if run is None:
                 continue
@@ -438,24 +453,28 @@ class Reign:
 
     def _poll(self, out: Decision) -> None:
         """Find in the database what no hint told of, and engines whose lease is over."""
-        self._next_poll = time.monotonic() + POLL_S
+        self._next_poll = self._clock.monotonic() + POLL_S
         self._load_new(self._store.find_new_run_ids(), out)
         self._run_commands(out)
+        self._reuse.wait_no_longer(self._runs, out)
         for engine_id in self.engines.find_expired():
             text = f"Operator engine {engine_id} has not been heard of for its lease."
             self._lose_engine(engine_id, text, out)
-        if time.monotonic() >= self._next_touch:
-            self._next_touch = time.monotonic() + TOUCH_S
+        if self._clock.monotonic() >= self._next_touch:
+            self._next_touch = self._clock.monotonic() + TOUCH_S
             self._store.touch_engines(self.engines.find_heard(TOUCH_S), out.now)
 
-    def _lose_engine(self, engine_id: str, text: str, out: Decision) -> None:
+    def _lose_engine(
+        self, engine_id: str, text: str, out: Decision, *, is_handed_back: bool = False
+    ) -> None:
         log.warning("engine_lost engine_id=%s reason=%s", engine_id, text)
         live = self.engines.find(engine_id)
         assert live is not None, "only engines that are alive expire"
         registration = live.registration
         for attempt_id in sorted(self.engines.dismiss(engine_id)):
             run_id, index, _ = split_attempt_id(attempt_id)
-            machine.lose_attempt(self._runs[run_id], index, text, out)
+            run = self._runs[run_id]
+            machine.lose_attempt(run, index, text, out, is_handed_back=is_handed_back)
         out.batch.engines[engine_id] = StoredEngine(
             engine_id=engine_id,
             incarnation=registration.incarnation,

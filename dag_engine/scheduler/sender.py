@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
@@ -35,6 +36,7 @@ class _Letter(msgspec.Struct, omit_defaults=True):
     incarnation: str
     tasks: list[msgspec.Raw] = []
     cancels: list[str] = []
+    reports_url: str = ""
 
 
 @dataclass(slots=True)
@@ -44,7 +46,25 @@ class _Message:
     attempt_ids: list[str] = field(default_factory=list)
     tasks: list[msgspec.Raw] = field(default_factory=list)
     cancels: list[str] = field(default_factory=list)
+    reports_url: str = ""
     size_bytes: int = 0
+
+
+class Sender(Protocol):
+    """What takes tasks and cancels to one incarnation of one operator engine."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it sends nothing any more."""
+
+    def send(self, tasks: list[DispatchItem], cancels: list[str]) -> None:
+        """Queue messages; a cancel of a task that has not left yet still follows it."""
+
+    def greet(self, reports_url: str) -> None:
+        """Say who leads now, with the next message or in one of its own."""
+
+    def close(self) -> None:
+        """Stop sending; what is queued is dropped."""
 
 
 class EngineSender:
@@ -73,6 +93,7 @@ class EngineSender:
         self._changed = threading.Condition()
         self._tasks: list[DispatchItem] = []
         self._cancels: list[str] = []
+        self._greeting = ""
         self.is_closed = False
         self._thread = threading.Thread(target=self._run, name=f"send-{engine_id}", daemon=True)
         self._thread.start()
@@ -82,6 +103,12 @@ class EngineSender:
         with self._changed:
             self._tasks += tasks
             self._cancels += cancels
+            self._changed.notify()
+
+    def greet(self, reports_url: str) -> None:
+        """Say who leads now, with the next message or in one of its own."""
+        with self._changed:
+            self._greeting = reports_url
             self._changed.notify()
 
     def close(self) -> None:
@@ -102,10 +129,13 @@ class EngineSender:
 
     def _next(self) -> _Message | None:
         with self._changed:
-            self._changed.wait_for(lambda: self.is_closed or self._tasks or self._cancels)
+            self._changed.wait_for(
+                lambda: self.is_closed or self._tasks or self._cancels or self._greeting
+            )
             if self.is_closed:
                 return None
-            message = _Message()
+            message = _Message(reports_url=self._greeting)
+            self._greeting = ""
             for item in self._tasks[:LARGEST_BATCH]:
                 task = msgspec.json.encode(item)
                 if message.tasks and message.size_bytes + len(task) > LARGEST_BATCH_BYTES:
@@ -122,7 +152,9 @@ class EngineSender:
         """Send until the message is taken or not wanted; return why it will never be taken."""
         if message.size_bytes > LARGEST_TASK_BYTES:
             return f"it is longer than {LARGEST_TASK_BYTES >> 20} MiB"
-        letter = _Letter(self._epoch, self._incarnation, message.tasks, message.cancels)
+        letter = _Letter(
+            self._epoch, self._incarnation, message.tasks, message.cancels, message.reports_url
+        )
         body = msgspec.json.encode(letter)
         pause_s = _FIRST_PAUSE_S
         while not self.is_closed:

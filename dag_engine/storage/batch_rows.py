@@ -13,7 +13,9 @@ from dag_engine.core.changes import (
     AttemptRow,
     Batch,
     CommandResult,
+    EntryRow,
     EventRow,
+    FindingRow,
     RunRow,
     StoredEngine,
     TaskRow,
@@ -62,6 +64,8 @@ def make_steps(batch: Batch, namespaces: dict[str, str], now: dt.datetime) -> li
         Step("save_task", [_task(row, place(row.run_id)) for row in _by_key(batch.tasks)]),
         Step("save_attempt", [_attempt(row, place(row.run_id)) for row in _by_key(batch.attempts)]),
         Step("save_artifact", [_artifact(row, place(row.run_id)) for row in batch.artifacts]),
+        Step("save_entry", [_entry(row) for row in _by_key(batch.entries)]),
+        Step("save_finding", [_finding(row, place(row.run_id)) for row in _by_key(batch.findings)]),
         Step("add_event", [_event(row, place(row.run_id)) for row in batch.events]),
         Step("finish_command", [_command(row, moment) for row in batch.commands]),
         Step("save_engine", [_engine(row, moment) for row in _by_key(batch.engines)]),
@@ -143,6 +147,23 @@ def _artifact(row: ArtifactRow, namespace: str) -> Row:
         ref.sha256,
         ref.size_bytes,
         json_text(ref),
+    )
+
+
+def _entry(row: EntryRow) -> Row:
+    return (row.namespace, row.key, row.run_id, row.index, row.attempt, to_text(row.made_at))
+
+
+def _finding(row: FindingRow, namespace: str) -> Row:
+    return (
+        row.run_id,
+        row.index,
+        namespace,
+        row.verdict,
+        row.source_run,
+        row.source_index,
+        row.source_attempt,
+        storable(row.detail),
     )
 
 

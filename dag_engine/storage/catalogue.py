@@ -13,6 +13,7 @@ from executors.base import AlgorithmOffer, ExecutorOffer
 
 _algorithm_decoder = msgspec.json.Decoder(AlgorithmOffer)
 _executor_decoder = msgspec.json.Decoder(ExecutorOffer)
+_REVISION = sa.select(tables.leader.c.catalogue_revision)
 
 
 def read_revision(database: Database) -> str:
@@ -26,7 +27,7 @@ def load_catalogue(database: Database) -> Catalogue:
 
 
 def _revision(connection: Connection) -> str:
-    value = connection.scalar(sa.select(tables.leader.c.catalogue_revision))
+    value = connection.scalar(_REVISION)
     return str(value or 0)
 
 

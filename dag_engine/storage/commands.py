@@ -45,7 +45,10 @@ def add_command(
         )
         key = inserted.inserted_primary_key
         row = connection.execute(
-            sa.select(_commands).where(_commands.c.command_id == (key[0] if key else None))
+            sa.select(_commands).where(
+                _commands.c.command_id == (key[0] if key else None),
+                _commands.c.namespace == namespace,
+            )
         ).one()
         return _command(row)
 

@@ -14,14 +14,26 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pymysql
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, FIELD_TYPE
+from pymysql.converters import conversions
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from dag_engine.config import DatabaseConfig
 from dag_engine.storage.errors import DatabaseSettingsError
 
+# Moments come as text, as from SQLite: that is what a backup holds, and the driver would take long.
+_CONVERSIONS = {
+    kind: convert
+    for kind, convert in conversions.items()
+    if kind not in (FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP)
+}
 _FORMS = "Use sqlite:////path/to/file.db or mysql+pymysql://user:password@host:3306/database."
+
+_IDLE_WRITE_S = 60
+"""So long a server keeps the locks of a transaction whose client says nothing more: a host that was
+switched off would hold them for hours. MySQL cannot be told, and asks its TCP keepalive.
+"""
 
 
 class Connector(Protocol):
@@ -108,6 +120,7 @@ class MysqlConnector:
             ssl_ca=_query_value(self.url, "ssl_ca"),
             charset="utf8mb4",
             autocommit=None,
+            conv=_CONVERSIONS,
             client_flag=flags,
             connect_timeout=min(config.connect_timeout_s, connect_limit),
             read_timeout=min(config.read_timeout_s, limit),
@@ -126,8 +139,9 @@ class MysqlConnector:
             cursor.execute(
                 "SET autocommit=1, time_zone='+00:00', lock_wait_timeout=10, "
                 "innodb_lock_wait_timeout=%s, wait_timeout=28800, "
-                "sql_mode='STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'",
-                (self._config.lock_wait_timeout_s,),
+                "sql_mode='STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'"
+                "/*M!100300 , idle_write_transaction_timeout=%s */",
+                (self._config.lock_wait_timeout_s, _IDLE_WRITE_S),
             )
 
 

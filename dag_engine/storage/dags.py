@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from dag_engine.storage import bulk, chunks, paging, tables
+from dag_engine.storage.by_index import read_by, read_by_key
 from dag_engine.storage.database import Database
 from dag_engine.storage.errors import NameTakenError, NotFoundError, PreconditionFailedError
 from dag_engine.storage.failures import is_duplicate
@@ -29,6 +30,21 @@ from dag_engine.storage.rows import (
 
 _STORE_LIMIT_S = 20.0
 _dags, _versions, _parts = tables.dags, tables.dag_versions, tables.dag_parts
+_PRESENT = sa.select(
+    _versions,
+    _dags.c.name.label("dag_name"),
+    _dags.c.created_at.label("dag_created_at"),
+    _dags.c.updated_at.label("dag_updated_at"),
+    _dags.c.n_versions.label("dag_n_versions"),
+).join_from(
+    _dags,
+    _versions,
+    (_versions.c.dag_id == _dags.c.dag_id) & (_versions.c.version == _dags.c.current_version),
+)
+# Made once: to put a statement together costs as much as to carry it out.
+_FIND = _PRESENT.where(
+    _dags.c.namespace == sa.bindparam("in"), _dags.c.lookup == sa.bindparam("key")
+)
 _OPERATOR_COLUMNS = (
     "dag_id", "version", "idx", "namespace", "operator", "algorithm", "data_type", "family", "title"
 )  # fmt: skip
@@ -101,7 +117,9 @@ def _store(
         _check_match(connection, row, if_match)
     version = connection.scalar(
         sa.select(_versions.c.version).where(
-            _versions.c.dag_id == row.dag_id, _versions.c.digest == new.digest
+            _versions.c.dag_id == row.dag_id,
+            _versions.c.digest == new.digest,
+            _versions.c.namespace == new.namespace,
         )
     )
     is_new_version = version is None
@@ -246,7 +264,7 @@ def _point_to(
         lookup = None
     connection.execute(
         _dags.update()
-        .where(_dags.c.dag_id == row.dag_id)
+        .where(_dags.c.dag_id == row.dag_id, _dags.c.namespace == new.namespace)
         .values(
             name=new.name,
             lookup=lookup,
@@ -268,7 +286,7 @@ def delete_dag(
             _check_match(connection, row, if_match)
         connection.execute(
             _dags.update()
-            .where(_dags.c.dag_id == dag_id)
+            .where(_dags.c.dag_id == dag_id, _dags.c.namespace == namespace)
             .values(deleted_at=dt.datetime.now(UTC), lookup=None)
         )
 
@@ -289,10 +307,8 @@ def find_dag(
     """Find the dag that a post with this name, or without name of this content, would meet."""
 
     def work(connection: Connection) -> DagRecord | None:
-        query = _select_dags().where(
-            _dags.c.namespace == namespace, _dags.c.lookup == lookup_key(name, digest)
-        )
-        row = connection.execute(query).first()
+        asked = {"in": namespace, "key": lookup_key(name, digest)}
+        row = connection.execute(_FIND, asked).first()
         return _dag(row) if row is not None else None
 
     return database.read(work)
@@ -307,7 +323,7 @@ def list_dags(
 ) -> Page[DagRecord]:
     """List dags, newest first."""
     limit = paging.bounded(limit)
-    query = _select_dags().where(
+    query = _PRESENT.where(
         _dags.c.namespace == namespace,
         _dags.c.deleted_at.is_(None),
     )
@@ -315,6 +331,7 @@ def list_dags(
     if before is not None:
         query = query.where(_dags.c.dag_id < before)
     query = query.order_by(_dags.c.dag_id.desc()).limit(limit + 1)
+    query = read_by_key(read_by(query, _dags, "ix_dags_listing"), _versions)
     items = database.read(lambda c: [_dag(row) for row in c.execute(query)])
     return paging.make_page(items, limit, lambda dag: dag.id)
 
@@ -377,6 +394,7 @@ def get_dag_source(database: Database, namespace: str, dag_id: str, version: int
                 _parts.c.dag_id == dag_id,
                 _parts.c.version == version,
                 _parts.c.kind == "source",
+                _parts.c.namespace == namespace,
             )
             .order_by(_parts.c.part)
         )
@@ -388,22 +406,8 @@ def get_dag_source(database: Database, namespace: str, dag_id: str, version: int
     return DagSource(chunks.join(found[1]), found[0])
 
 
-def _select_dags() -> sa.Select[Any]:
-    return sa.select(
-        _versions,
-        _dags.c.name.label("dag_name"),
-        _dags.c.created_at.label("dag_created_at"),
-        _dags.c.updated_at.label("dag_updated_at"),
-        _dags.c.n_versions.label("dag_n_versions"),
-    ).join_from(
-        _dags,
-        _versions,
-        (_versions.c.dag_id == _dags.c.dag_id) & (_versions.c.version == _dags.c.current_version),
-    )
-
-
 def _get(connection: Connection, namespace: str, dag_id: str) -> DagRecord:
-    row = connection.execute(_select_dags().where(*_present(namespace, dag_id))).first()
+    row = connection.execute(_PRESENT.where(*_present(namespace, dag_id))).first()
     if row is None:
         raise NotFoundError("dag", dag_id)
     return _dag(row)

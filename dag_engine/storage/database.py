@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from sqlalchemy.pool import QueuePool
 
 from dag_engine.config import Config, DatabaseConfig
 from dag_engine.storage import failures
+from dag_engine.storage.by_index import HintedSqliteCompiler
 from dag_engine.storage.connections import SqliteConnector, TimeLimit, make_connector
 from dag_engine.storage.errors import DatabaseUnavailableError, ForkedDatabaseError
 from dag_engine.storage.write_lock import WriteLock
@@ -78,7 +80,7 @@ class Database:
         self.engine = self._make_engine()
 
     def _make_engine(self) -> Engine:
-        return sa.create_engine(
+        engine = sa.create_engine(
             "sqlite://" if self.dialect == "sqlite" else "mysql+pymysql://",
             creator=self._connect,
             poolclass=QueuePool,
@@ -90,6 +92,9 @@ class Database:
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
         )
+        if self.dialect == "sqlite":
+            engine.dialect.statement_compiler = HintedSqliteCompiler
+        return engine
 
     def _connect(self) -> Any:
         return self.connector.connect(timeout_s=self._limit.seconds)
@@ -241,6 +246,9 @@ def database_url(config: Config) -> str:
     return f"sqlite:///{(config.home / 'dagengine.db').absolute()}"
 
 
-def open_database(config: Config) -> Database:
+def open_database(config: Config, *, pool_size: int | None = None) -> Database:
     """Open the configured database; nothing is asked of it yet."""
-    return Database(database_url(config), config.database)
+    settings = config.database
+    if pool_size is not None:
+        settings = replace(settings, pool_size=pool_size)
+    return Database(database_url(config), settings)

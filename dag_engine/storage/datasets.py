@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from dag_engine.storage import paging, tables
 from dag_engine.storage.batch_rows import json_text, storable
+from dag_engine.storage.by_index import read_by_key
 from dag_engine.storage.database import Database
 from dag_engine.storage.errors import NotFoundError
 from dag_engine.storage.failures import is_duplicate
@@ -192,6 +193,7 @@ def list_datasets(
     if cursor is not None:
         query = query.where(_sets.c.dataset_id > cursor)
     query = query.order_by(_sets.c.dataset_id).limit(limit + 1)
+    query = read_by_key(read_by_key(query, _sets), _versions)
     items = database.read(lambda c: [_dataset(row) for row in c.execute(query)])
     return paging.make_page(items, limit, lambda dataset: dataset.id)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+RESTORING = "restoring"
+"""Stands for the schema's revision while a restore is under way, so that nobody starts."""
+
 
 class StorageError(Exception):
     """Base of what the storage raises; `status` is the HTTP status that fits, `code` a short word
@@ -10,6 +13,11 @@ class StorageError(Exception):
 
     status = 500
     code = "storage_error"
+
+    @property
+    def public_text(self) -> str:
+        """What anybody may read of it, over HTTP; logs and people at this machine get all."""
+        return str(self)
 
 
 class DatabaseUnavailableError(StorageError):
@@ -24,6 +32,11 @@ class DatabaseUnavailableError(StorageError):
 
     def __str__(self) -> str:
         return f"The database cannot be used just now ({self.detail}). Try again in a moment."
+
+    @property
+    def public_text(self) -> str:
+        """The same without the driver's words, which name host and account."""
+        return "The database cannot be used just now. Try again in a moment."
 
 
 class DatabaseSettingsError(StorageError):
@@ -52,10 +65,49 @@ class SchemaOutdatedError(StorageError):
         self.needed = needed
 
     def __str__(self) -> str:
+        if self.found == RESTORING:
+            return (
+                "A restore into this database was broken off, so it is not whole. "
+                "Repeat `dagengine db restore FILE`."
+            )
         found = f"has schema {self.found}" if self.found else "has no tables yet"
         return (
             f"The database {found}, this program needs schema {self.needed}. "
             "Run `dagengine db upgrade` with the newest program."
+        )
+
+
+class BackupUnusableError(StorageError):
+    """A file is no backup, or was damaged since it was written."""
+
+    code = "backup_unusable"
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return (
+            f"The copy {self.path} cannot be used: {self.problem}. Nothing was changed. "
+            "Name a whole file that `dagengine db backup` made."
+        )
+
+
+class DatabaseInUseError(StorageError):
+    """Something works with a database that is to be replaced; `users` names it."""
+
+    status = 409
+    code = "database_in_use"
+
+    def __init__(self, users: str) -> None:
+        super().__init__(users)
+        self.users = users
+
+    def __str__(self) -> str:
+        return (
+            f"The database is in use: {self.users}. Nothing was changed. Stop all services that "
+            "use it, operator engines and commands too, then repeat."
         )
 
 
@@ -150,6 +202,23 @@ class NameTakenError(StorageError):
         return f"The name {self.name!r} belongs to {self.holder}. Choose another name."
 
 
+class ResultsExpiredError(StorageError):
+    """A run was to stand on results that were deleted as it was planned."""
+
+    status = 409
+    code = "results_expired"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(run_id)
+        self.run_id = run_id
+
+    def __str__(self) -> str:
+        return (
+            f"The results of run {self.run_id}, which this run was to use, have expired just now. "
+            "Start again: what is lacking is then told, or found elsewhere."
+        )
+
+
 class IdempotencyConflictError(StorageError):
     """An `Idempotency-Key` came again with another request."""
 
@@ -179,3 +248,35 @@ class InvalidCursorError(StorageError):
 
     def __str__(self) -> str:
         return f"The cursor {self.cursor!r} is not one of this list. Start without a cursor."
+
+
+class SecretKeyError(StorageError):
+    """There is no key to seal or open secrets with, or it is not kept privately."""
+
+    status = 503
+    code = "secret_key_unavailable"
+
+    def __init__(self, problem: str, cure: str) -> None:
+        super().__init__(problem, cure)
+        self.problem = problem
+        self.cure = cure
+
+    def __str__(self) -> str:
+        return f"{self.problem}. {self.cure}"
+
+
+class SecretUnreadableError(StorageError):
+    """A stored secret or connection cannot be opened; `why` names the key or the damage."""
+
+    status = 503
+    code = "secret_unreadable"
+
+    def __init__(self, kind: str, name: str, namespace: str, why: str) -> None:
+        super().__init__(kind, name, namespace, why)
+        self.kind = kind
+        self.name = name
+        self.namespace = namespace
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"The {self.kind} {self.name!r} of {self.namespace!r} cannot be opened: {self.why}."

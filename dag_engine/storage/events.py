@@ -11,6 +11,10 @@ from dag_engine.storage.database import Database
 from dag_engine.storage.rows import EventRecord
 
 _events = tables.events
+# In the order in which `_event` takes them.
+_EVENT_COLUMNS = tables.columns(
+    _events, "run_id seq at kind operator attempt from_state to_state reason_code reason"
+)
 
 
 def list_events_after(
@@ -18,7 +22,7 @@ def list_events_after(
 ) -> list[EventRecord]:
     """List the events of a run whose number is higher than `seq`, in order."""
     query = (
-        sa.select(_events)
+        sa.select(*_EVENT_COLUMNS)
         .where(_events.c.run_id == run_id, _events.c.seq > seq, _events.c.namespace == namespace)
         .order_by(_events.c.seq)
         .limit(paging.bounded(limit))
@@ -27,15 +31,16 @@ def list_events_after(
 
 
 def _event(row: Any) -> EventRecord:
+    run_id, seq, at, kind, operator, attempt, from_state, to_state, reason_code, reason = row
     return EventRecord(
-        run_id=row.run_id,
-        seq=row.seq,
-        at=row.at,
-        kind=row.kind,
-        operator=row.operator,
-        attempt=row.attempt,
-        from_state=row.from_state,
-        to_state=row.to_state,
-        reason_code=row.reason_code,
-        reason=row.reason or "",
+        run_id=run_id,
+        seq=seq,
+        at=at,
+        kind=kind,
+        operator=operator,
+        attempt=attempt,
+        from_state=from_state,
+        to_state=to_state,
+        reason_code=reason_code,
+        reason=reason or "",
     )

@@ -15,7 +15,6 @@ _MYSQL_AWAY = {
     1836, 1927, 2002, 2003, 2006, 2012, 2013, 2014, 2027, 2055, 4031,
 }  # fmt: skip
 # After these the connection is of no more use.
-_MYSQL_LOST = _MYSQL_AWAY - {1021, 1114, 1290, 1792, 1836}
 _MYSQL_DUPLICATE = {1022, 1062, 1586}
 
 _SQLITE_CONTENTION = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -59,12 +58,6 @@ def is_away(error: BaseException) -> bool:
         return True
     error = driver_error(error)
     return _mysql_code(error) in _MYSQL_AWAY or _sqlite_code(error) in _SQLITE_AWAY
-
-
-def is_connection_lost(error: BaseException) -> bool:
-    """Whether the connection must be thrown away."""
-    error = driver_error(error)
-    return _mysql_code(error) in _MYSQL_LOST or isinstance(error, OSError)
 
 
 def is_retryable(error: BaseException) -> bool:

@@ -99,13 +99,15 @@ def drop_component(database: Database, kind: str, instance: str) -> None:
     database.run_txn(lambda c: c.execute(statement))
 
 
-def prune_components(database: Database, older_than_s: float) -> int:
-    """Forget processes that have not been heard of for so long; returns how many."""
+def prune_components(database: Database, older_than_s: float, kind: str = "scheduler") -> int:
+    """Forget processes of a kind that have not been heard of for so long; returns how many."""
 
     def work(connection: Connection) -> int:
         limit = _read_clock(connection) - dt.timedelta(seconds=older_than_s)
         return connection.execute(
-            _components.delete().where(_components.c.heartbeat_at < limit)
+            _components.delete().where(
+                _components.c.kind == kind, _components.c.heartbeat_at < limit
+            )
         ).rowcount
 
     return database.run_txn(work)

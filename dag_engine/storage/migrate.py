@@ -69,8 +69,8 @@ def upgrade_database(database: Database) -> SchemaState:
     state = check_database(database)
     if state.is_current:
         return state
-    _make_database(database)
-    with _upgrade_lock(database):
+    make_database(database)
+    with upgrade_lock(database):
         # Another process may have done it while we waited.
         state = check_database(database)
         if not state.is_current:
@@ -123,11 +123,22 @@ def _run_in_transaction(connection: Connection) -> None:
         connection.exec_driver_sql("PRAGMA foreign_keys=ON")
 
 
-def run_migrations(connection: Connection) -> None:
-    """Run all migrations that the database lacks."""
+def run_migrations(
+    connection: Connection, revision: str = "head", version_table: str = "alembic_version"
+) -> None:
+    """Run all migrations that the database lacks, up to a revision; `version_table` notes it."""
     from alembic import command  # loaded only where there is something to migrate
 
-    command.upgrade(alembic_config(connection=connection), "head")
+    config = alembic_config(connection=connection, version_table=version_table)
+    command.upgrade(config, revision)
+
+
+def list_revisions() -> list[str]:
+    """List the revisions that this program knows, oldest first."""
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(alembic_config())
+    return [script.revision for script in scripts.walk_revisions()][::-1]
 
 
 def alembic_config(**attributes: Any) -> Any:
@@ -142,7 +153,8 @@ def alembic_config(**attributes: Any) -> Any:
     return config
 
 
-def _make_database(database: Database) -> None:
+def make_database(database: Database) -> None:
+    """Make the server's database where there is none yet."""
     connector = database.connector
     if not isinstance(connector, MysqlConnector):
         return
@@ -166,7 +178,8 @@ def _make_database(database: Database) -> None:
 
 
 @contextlib.contextmanager
-def _upgrade_lock(database: Database) -> Iterator[None]:
+def upgrade_lock(database: Database) -> Iterator[None]:
+    """Keep every other upgrade or restore out."""
     lock = database.write_lock
     if lock is None:
         with _server_lock(database.connector):

@@ -28,5 +28,5 @@ def from_database(value: str | dt.datetime | None) -> dt.datetime | None:
     if value is None:
         return None
     if isinstance(value, str):
-        value = dt.datetime.fromisoformat(value)
+        return dt.datetime.fromisoformat(f"{value}+00:00")
     return value.replace(tzinfo=UTC)

@@ -26,6 +26,8 @@ def literal(value: Any) -> str:
         return str(value)
     if type(value) is float:
         return repr(value)
+    if type(value) is bytes:
+        return f"x'{value.hex()}'"
     if isinstance(value, str):  # a state of the scheduler's is a StrEnum
         return literal(str(value))
     raise TypeError(f"no literal for {type(value).__name__}")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-import heapq
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -15,10 +14,13 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from dag_engine.core.plan import Plan
+from dag_engine.core.states import FINAL_RUN_STATES, RunState
 from dag_engine.storage import bulk, chunks, idempotency, paging, tables
 from dag_engine.storage.batch_rows import json_text
+from dag_engine.storage.by_index import read_by
 from dag_engine.storage.database import Database
 from dag_engine.storage.errors import NotFoundError
+from dag_engine.storage.expiry import check_provided
 from dag_engine.storage.failures import is_duplicate
 from dag_engine.storage.ids import N_RANDOM_BITS, new_run_id
 from dag_engine.storage.loading import batches, json_value
@@ -36,6 +38,17 @@ from dag_engine.storage.rows import (
 _ACCEPT_LIMIT_S = 10.0
 _FIRST_STATE = "pending"
 _runs, _plans = tables.runs, tables.run_plans
+# Made once: to put a statement together costs as much as to carry it out.
+_INSERT_RUN, _INSERT_PART = _runs.insert(), _plans.insert()
+# In the order in which `_run` takes them.
+_RUN_COLUMNS = tables.columns(
+    _runs,
+    "run_id namespace dag_id dag_version name state reason_code reason priority range_mode options "
+    "base_run is_internal created_by n_tasks counts last_seq created_at started_at ended_at",
+)
+_ONE = sa.select(*_RUN_COLUMNS).where(
+    _runs.c.run_id == sa.bindparam("of"), _runs.c.namespace == sa.bindparam("in")
+)
 _TASK_COLUMNS = (
     "run_id", "idx", "namespace", "operator", "algorithm", "title", "executor", "queue",
     "fingerprint", "state",
@@ -73,6 +86,7 @@ def accept_run(
             subject = idempotency.claim(connection, new.namespace, idempotency_key, run_id)
             if subject != run_id:
                 return AcceptedRun(_get(connection, new.namespace, subject), is_new=False)
+        check_provided(connection, new.namespace, new.plan)
         if _insert_run(connection, row):
             _insert_parts(connection, new.namespace, run_id, pieces)
             bulk.insert_rows(connection, tables.tasks, list(_TASK_COLUMNS), tasks)
@@ -105,7 +119,7 @@ def _new_row(new: NewRun, run_id: str, now: dt.datetime) -> dict[str, Any]:
 
 def _insert_run(connection: Connection, row: dict[str, Any]) -> bool:
     try:
-        connection.execute(_runs.insert().values(row))
+        connection.execute(_INSERT_RUN, row)
     except IntegrityError as error:
         # The id is ours alone, so this is our own former try, whose commit broke off and went
         # through after all.
@@ -116,10 +130,11 @@ def _insert_run(connection: Connection, row: dict[str, Any]) -> bool:
 
 
 def _insert_parts(connection: Connection, namespace: str, run_id: str, pieces: list[bytes]) -> None:
-    for part, data in enumerate(pieces):
-        connection.execute(
-            _plans.insert().values(run_id=run_id, part=part, namespace=namespace, data=data)
-        )
+    rows = [
+        {"run_id": run_id, "part": part, "namespace": namespace, "data": data}
+        for part, data in enumerate(pieces)
+    ]
+    connection.execute(_INSERT_PART, rows)
 
 
 def _task_rows(new: NewRun, run_id: str) -> list[tuple[Any, ...]]:
@@ -152,47 +167,65 @@ def list_runs(
     database: Database,
     namespace: str,
     *,
-    states: Iterable[str] = (),
+    states: Collection[str] = (),
     dag_id: str | None = None,
     is_internal: bool = False,
     limit: int = paging.LIMIT,
     cursor: str | None = None,
 ) -> Page[RunRecord]:
-    """List runs, newest first, of these states (none named = all) and of this dag."""
+    """List runs, newest first, of these states (none named = all) and of this dag.
+
+    However many runs there are, a page reads as many rows as it shows, in each state at most.
+    """
     limit = paging.bounded(limit)
-    query = sa.select(_runs).where(
+    query = sa.select(*_RUN_COLUMNS).where(
         _runs.c.namespace == namespace, _runs.c.is_internal == int(is_internal)
     )
+    wanted, index = sorted(set(states)), "ix_runs_state" if states else "ix_runs_listing"
     if dag_id is not None:
         query = query.where(_runs.c.dag_id == dag_id)
+        wanted, index = wanted or sorted(RunState), "ix_runs_dag_state"
     before = paging.id_cursor(cursor)
     if before is not None:
         query = query.where(_runs.c.run_id < before)
     query = query.order_by(_runs.c.run_id.desc()).limit(limit + 1)
-    wanted = sorted(set(states))
-    # One query a state: each reads its piece straight from the index, in order.
-    queries = [query.where(_runs.c.state == state) for state in wanted] or [query]
+    query = read_by(query, _runs, index)
 
     def work(connection: Connection) -> list[RunRecord]:
-        found = [[_run(row) for row in connection.execute(each)] for each in queries]
-        merged = heapq.merge(*found, key=lambda run: run.id, reverse=True)
-        return list(merged)[: limit + 1]
+        if len(wanted) > 1:
+            return _newest_of(connection, query, wanted, limit + 1)
+        asked = query.where(_runs.c.state == wanted[0]) if wanted else query
+        return [_run(row) for row in connection.execute(asked)]
 
     return paging.make_page(database.read(work), limit, lambda run: run.id)
 
 
-def read_marks(database: Database, run_ids: Sequence[str]) -> dict[str, RunMark]:
-    """Tell how far runs are, as the fallback of the scheduler's feed; unknown ids are left out."""
+def _newest_of(
+    connection: Connection, query: sa.Select[Any], states: list[str], limit: int
+) -> list[RunRecord]:
+    """Find in the index the newest runs of each state, and read the rows of the newest of all."""
+    ids = query.with_only_columns(_runs.c.run_id)
+    each = [sa.select(ids.where(_runs.c.state == state).subquery()) for state in states]
+    while True:
+        newest = sorted(connection.scalars(sa.union_all(*each)), reverse=True)[:limit]
+        found = [
+            _run(row)
+            for some in batches(newest)
+            for row in connection.execute(sa.select(*_RUN_COLUMNS).where(_runs.c.run_id.in_(some)))
+        ]
+        if len(found) == len(newest):  # else one was deleted meanwhile
+            return sorted(found, key=lambda run: run.id, reverse=True)
 
-    def work(connection: Connection) -> dict[str, RunMark]:
-        marks: dict[str, RunMark] = {}
-        for ids in batches(list(run_ids)):
-            query = sa.select(_runs.c.run_id, _runs.c.last_seq, _runs.c.state)
-            for run_id, seq, state in connection.execute(query.where(_runs.c.run_id.in_(ids))):
-                marks[run_id] = RunMark(seq, state)
-        return marks
 
-    return database.read(work)
+def read_mark(database: Database, namespace: str, run_id: str) -> RunMark:
+    """Tell how far a run is, or raise `NotFoundError`."""
+    query = sa.select(_runs.c.last_seq, _runs.c.state).where(
+        _runs.c.run_id == run_id, _runs.c.namespace == namespace
+    )
+    row = database.read(lambda c: c.execute(query).first())
+    if row is None:
+        raise NotFoundError("run", run_id)
+    return RunMark(row.last_seq, row.state)
 
 
 def load_plan(database: Database, namespace: str, run_id: str) -> Plan:
@@ -223,6 +256,16 @@ def count_open(database: Database) -> OpenCounts:
     return database.read(work)
 
 
+def count_open_of(database: Database, namespace: str) -> int:
+    """Count the runs of a namespace that are not over, internal ones left out."""
+    query = sa.select(sa.func.count()).where(
+        _runs.c.namespace == namespace,
+        _runs.c.is_internal == 0,
+        _runs.c.state.in_([state.value for state in RunState if state not in FINAL_RUN_STATES]),
+    )
+    return int(database.read(lambda connection: connection.execute(query).scalar_one()))
+
+
 def count_runs(database: Database) -> dict[str, int]:
     """Count all runs by state, from the index alone; over all namespaces."""
     query = sa.select(_runs.c.state, sa.func.count()).group_by(_runs.c.state)
@@ -231,33 +274,38 @@ def count_runs(database: Database) -> dict[str, int]:
 
 
 def _get(connection: Connection, namespace: str, run_id: str) -> RunRecord:
-    query = sa.select(_runs).where(_runs.c.run_id == run_id, _runs.c.namespace == namespace)
-    row = connection.execute(query).first()
+    row = connection.execute(_ONE, {"of": run_id, "in": namespace}).first()
     if row is None:
         raise NotFoundError("run", run_id)
     return _run(row)
 
 
 def _run(row: Any) -> RunRecord:
+    # Taken apart at once: to ask a row for its columns by name takes longer than the query.
+    (
+        run_id, namespace, dag_id, dag_version, name, state, reason_code, reason, priority,
+        range_mode, options, base_run, is_internal, created_by, n_tasks, counts, last_seq,
+        created_at, started_at, ended_at,
+    ) = row  # fmt: skip
     return RunRecord(
-        id=row.run_id,
-        namespace=row.namespace,
-        dag_id=row.dag_id,
-        dag_version=row.dag_version,
-        name=row.name,
-        state=row.state,
-        reason_code=row.reason_code,
-        reason=row.reason or "",
-        priority=row.priority,
-        range_mode=row.range_mode,
-        options=json_value(row.options) or {},
-        base_run=row.base_run,
-        is_internal=bool(row.is_internal),
-        created_by=row.created_by,
-        n_tasks=row.n_tasks,
-        tasks={state: n for state, n in (json_value(row.counts) or {}).items() if n},
-        last_seq=row.last_seq,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
+        id=run_id,
+        namespace=namespace,
+        dag_id=dag_id,
+        dag_version=dag_version,
+        name=name,
+        state=state,
+        reason_code=reason_code,
+        reason=reason or "",
+        priority=priority,
+        range_mode=range_mode,
+        options=json_value(options) or {},
+        base_run=base_run,
+        is_internal=bool(is_internal),
+        created_by=created_by,
+        n_tasks=n_tasks,
+        tasks={state: n for state, n in (json_value(counts) or {}).items() if n},
+        last_seq=last_seq,
+        created_at=created_at,
+        started_at=started_at,
+        ended_at=ended_at,
     )

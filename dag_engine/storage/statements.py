@@ -40,6 +40,8 @@ _ATTEMPT = _words(
     "started_at ended_at exit_code exit_signal worker log_bytes"
 )
 _ARTIFACT = _words("run_id idx port namespace attempt type sha256 size_bytes ref")
+_ENTRY = _words("namespace cache_key run_id idx attempt made_at")
+_FINDING = _words("run_id idx namespace verdict source_run source_idx source_attempt detail")
 _EVENT = _words(
     "run_id seq namespace at kind operator attempt from_state to_state reason_code reason"
 )
@@ -56,6 +58,8 @@ _KEPT = {
     "save_task": ["run_id", "idx", "namespace", "operator"],
     "save_attempt": ["run_id", "idx", "attempt", "namespace", "queued_at"],
     "save_artifact": ["run_id", "idx", "port", "namespace"],
+    "save_entry": ["namespace", "cache_key"],
+    "save_finding": ["run_id", "idx", "namespace"],
     "save_engine": ["engine_id", "registered_at", "heartbeat_at", "registration"],
     "register_engine": ["engine_id", "namespace"],
 }
@@ -96,6 +100,8 @@ _INSERTS: dict[str, tuple[sa.Table, list[str]]] = {
     "save_task": (tables.tasks, _TASK),
     "save_attempt": (tables.attempts, _ATTEMPT),
     "save_artifact": (tables.artifacts, _ARTIFACT),
+    "save_entry": (tables.cache_entries, _ENTRY),
+    "save_finding": (tables.cache_findings, _FINDING),
     "add_event": (tables.events, _EVENT),
     "save_engine": (tables.operator_engines, _ENGINE),
     "register_engine": (tables.operator_engines, _REGISTRATION),

@@ -11,53 +11,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dag_engine.storage.column_types import Moment, blob, flag, integer, text, word
+from dag_engine.storage import cache_tables, table_parts
+from dag_engine.storage.column_types import Moment, blob, integer, text, word
 
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-_MYSQL: dict[str, Any] = {
-    "mysql_engine": "InnoDB",
-    "mysql_charset": "utf8mb4",
-    "mysql_collate": "utf8mb4_bin",
-}
-_ROWID: dict[str, Any] = {**_MYSQL, "sqlite_strict": True}
-_CLUSTERED: dict[str, Any] = {**_MYSQL, "sqlite_strict": True, "sqlite_with_rowid": False}
-
-
-def _key(name: str, type_: sa.types.TypeEngine[Any]) -> sa.Column[Any]:
-    return sa.Column(name, type_, primary_key=True, autoincrement=False)
-
-
-def _needed(name: str, type_: sa.types.TypeEngine[Any]) -> sa.Column[Any]:
-    return sa.Column(name, type_, nullable=False)
-
-
-def _short(name: str, length: int) -> sa.Column[Any]:
-    return sa.Column(name, word(length), nullable=False, server_default="")
-
-
-def _count(name: str) -> sa.Column[Any]:
-    return sa.Column(name, integer(), nullable=False, server_default="0")
-
-
-def _flag(name: str, default: str = "0") -> sa.Column[Any]:
-    return sa.Column(name, flag(), nullable=False, server_default=default)
-
-
-def _optional(name: str, type_: sa.types.TypeEngine[Any]) -> sa.Column[Any]:
-    return sa.Column(name, type_, nullable=True)
-
-
-def _namespace() -> sa.Column[Any]:
-    return sa.Column("namespace", word(64), nullable=False, server_default="default")
-
+metadata = table_parts.metadata
+cache_entries = cache_tables.cache_entries
+cache_findings = cache_tables.cache_findings
+run_needs = cache_tables.run_needs
+_ROWID, _CLUSTERED = table_parts.ROWID, table_parts.CLUSTERED
+_key, _needed, _short = table_parts.key, table_parts.needed, table_parts.short
+_count, _flag, _optional = table_parts.count, table_parts.truth, table_parts.optional
+_namespace = table_parts.namespace
 
 # --- definitions ----------------------------------------------------------------------------------
 
@@ -170,7 +134,7 @@ runs = sa.Table(
     _optional("ended_at", Moment()),
     sa.Index("ix_runs_listing", "namespace", "is_internal", "run_id"),
     sa.Index("ix_runs_state", "namespace", "is_internal", "state", "run_id"),
-    sa.Index("ix_runs_dag", "namespace", "dag_id", "run_id"),
+    sa.Index("ix_runs_dag_state", "namespace", "is_internal", "dag_id", "state", "run_id"),
     sa.Index(
         "ix_runs_open",
         "ended_at",
@@ -304,6 +268,18 @@ stale_reports = sa.Table(
     _needed("outcome", text()),
     _needed("received_at", Moment()),
     sa.Index("ix_stale_reports_attempt", "attempt_id"),
+    **_ROWID,
+)
+
+run_expiries = sa.Table(
+    "run_expiries",
+    metadata,
+    _key("run_id", word(20)),
+    _key("kind", word(16)),
+    _namespace(),
+    _needed("expired_at", Moment()),
+    _optional("purged_at", Moment()),
+    sa.Index("ix_run_expiries_open", "purged_at", "run_id"),
     **_ROWID,
 )
 
@@ -456,6 +432,20 @@ tokens = sa.Table(
     _optional("expires_at", Moment()),
     _optional("revoked_at", Moment()),
     sa.UniqueConstraint("token_hash"),
+    **_ROWID,
+)
+
+secrets = sa.Table(
+    "secrets",
+    metadata,
+    _key("namespace", word(64)),
+    _key("kind", word(16)),
+    _key("name", word(128)),
+    _needed("key_id", word(32)),
+    _needed("sealed", blob()),
+    _short("created_by", 128),
+    _needed("created_at", Moment()),
+    _needed("updated_at", Moment()),
     **_ROWID,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -12,13 +13,22 @@ from sqlalchemy.engine import Connection
 
 from dag_engine.core.plan import Reused
 from dag_engine.storage import paging, tables
+from dag_engine.storage.by_index import read_by
 from dag_engine.storage.database import Database
 from dag_engine.storage.errors import NotFoundError
+from dag_engine.storage.expiry import has_expired
 from dag_engine.storage.loading import batches, json_value
 from dag_engine.storage.rows import AttemptRecord, OutputRecord, Page, TaskRecord
 from executors.base import ArtifactRef
 
 _tasks, _attempts, _artifacts = tables.tasks, tables.attempts, tables.artifacts
+# In the order in which `_task` takes them.
+_TASK_COLUMNS = tables.columns(
+    _tasks,
+    "run_id idx operator algorithm title executor queue fingerprint state reason_code reason "
+    "attempt engine_id n_failures n_losses not_before started_at ended_at progress metrics",
+)
+_OUTPUT_COLUMNS = tables.columns(_artifacts, "idx port attempt ref")
 _NEEDLESS = "not_needed"
 _REUSE_LIMIT_S = 10.0
 _ref_decoder = msgspec.json.Decoder(ArtifactRef)
@@ -37,7 +47,7 @@ def list_tasks(
     named = all).
     """
     limit = paging.bounded(limit)
-    query = sa.select(_tasks).where(
+    query = sa.select(*_TASK_COLUMNS).where(
         _tasks.c.run_id == run_id,
         _tasks.c.namespace == namespace,
         _tasks.c.idx > paging.number_cursor(cursor),
@@ -49,15 +59,15 @@ def list_tasks(
 
     def work(connection: Connection) -> list[TaskRecord]:
         rows = connection.execute(query).all()
-        outputs = _outputs(connection, run_id, [row.idx for row in rows])
-        return [_task(row, outputs[row.idx]) for row in rows]
+        outputs = _outputs(connection, namespace, run_id, [row[1] for row in rows])
+        return [_task(row, outputs[row[1]]) for row in rows]
 
     return paging.make_page(database.read(work), limit, lambda task: task.index)
 
 
 def get_task(database: Database, namespace: str, run_id: str, operator: str) -> TaskRecord:
     """Return the task of an operator with its outputs, or raise `NotFoundError`."""
-    query = sa.select(_tasks).where(
+    query = sa.select(*_TASK_COLUMNS).where(
         _tasks.c.run_id == run_id,
         _tasks.c.operator == operator,
         _tasks.c.namespace == namespace,
@@ -67,7 +77,7 @@ def get_task(database: Database, namespace: str, run_id: str, operator: str) -> 
         row = connection.execute(query).first()
         if row is None:
             raise NotFoundError("task", f"{run_id} {operator}")
-        return _task(row, _outputs(connection, run_id, [row.idx])[row.idx])
+        return _task(row, _outputs(connection, namespace, run_id, [row.idx])[row.idx])
 
     return database.read(work)
 
@@ -109,7 +119,7 @@ def list_artifacts(
 ) -> list[OutputRecord]:
     """List what the output ports of a task hold."""
     query = (
-        sa.select(_artifacts)
+        sa.select(*_OUTPUT_COLUMNS)
         .where(
             _artifacts.c.run_id == run_id,
             _artifacts.c.idx == index,
@@ -157,30 +167,90 @@ def find_reusable(
     def work(connection: Connection) -> dict[str, Reused]:
         found: dict[str, Reused] = {}
         for some in batches(wanted):
-            sources = _newest_runs(connection, namespace, some, None)
+            sources = _newest_runs(connection, namespace, some)
             if base_run is not None:
-                sources.update(_newest_runs(connection, namespace, some, base_run))
+                sources.update(
+                    dict.fromkeys(_done_in(connection, namespace, some, base_run), base_run)
+                )
             found.update(_load_reused(connection, namespace, sources))
         return found
 
     return database.read(work, work_s=_REUSE_LIMIT_S)
 
 
-def _newest_runs(
-    connection: Connection, namespace: str, fingerprints: list[str], run_id: str | None
-) -> dict[str, str]:
-    query = (
-        sa.select(_tasks.c.fingerprint, sa.func.max(_tasks.c.run_id))
+def _newest_runs(connection: Connection, namespace: str, fingerprints: list[str]) -> dict[str, str]:
+    """Look for each from the newest task on: a task done daily has a fingerprint in all runs."""
+    rows = [(fingerprint,) for fingerprint in fingerprints]
+    found = connection.execute(_select_newest(len(rows)), _values(rows, namespace))
+    return {fingerprint: run_id for fingerprint, run_id in found if run_id is not None}
+
+
+@lru_cache
+def _select_newest(n_rows: int) -> sa.Select[Any]:
+    wanted = _wanted(n_rows, 1)
+    newest = (
+        sa.select(_tasks.c.run_id)
         .where(
-            _tasks.c.fingerprint.in_(fingerprints),
-            _tasks.c.namespace == namespace,
+            _tasks.c.fingerprint == wanted.c[0],
+            _tasks.c.namespace == sa.bindparam("namespace"),
             _tasks.c.state == "succeeded",
+            ~has_expired(_tasks.c.run_id, "results"),
         )
-        .group_by(_tasks.c.fingerprint)
+        .order_by(_tasks.c.run_id.desc())
+        .limit(1)
     )
-    if run_id is not None:
-        query = query.where(_tasks.c.run_id == run_id)
-    return {fingerprint: run for fingerprint, run in connection.execute(query)}
+    return sa.select(wanted.c[0], read_by(newest, _tasks, "ix_tasks_fingerprint").scalar_subquery())
+
+
+def _done_in(
+    connection: Connection, namespace: str, fingerprints: list[str], run_id: str
+) -> list[str]:
+    query = sa.select(_tasks.c.fingerprint).where(
+        _tasks.c.fingerprint.in_(fingerprints),
+        _tasks.c.namespace == namespace,
+        _tasks.c.run_id == run_id,
+        _tasks.c.state == "succeeded",
+        ~has_expired(_tasks.c.run_id, "results"),
+    )
+    return list(connection.scalars(read_by(query, _tasks, "ix_tasks_fingerprint")))
+
+
+def _wanted(n_rows: int, n_columns: int) -> sa.Subquery:
+    """Make a table of values that are bound later, for a join with what is looked for."""
+    lines = [
+        sa.select(
+            *[
+                sa.bindparam(f"v{row}_{i}", type_=sa.String()).label(f"v{i}")
+                for i in range(n_columns)
+            ]
+        )
+        for row in range(n_rows)
+    ]
+    return sa.union_all(*lines).subquery("wanted")
+
+
+def _values(rows: Iterable[tuple[str, ...]], namespace: str) -> dict[str, str]:
+    values = {f"v{n}_{i}": value for n, row in enumerate(rows) for i, value in enumerate(row)}
+    return values | {"namespace": namespace}
+
+
+@lru_cache
+def _select_exactly(n_rows: int) -> sa.Select[Any]:
+    columns, wanted = _tasks.c, _wanted(n_rows, 2)
+    query = (
+        sa.select(
+            columns.fingerprint, columns.run_id, columns.idx, columns.operator, columns.attempt
+        )
+        .join_from(
+            wanted,
+            _tasks,
+            (columns.fingerprint == wanted.c[0])
+            & (columns.namespace == sa.bindparam("namespace"))
+            & (columns.run_id == wanted.c[1]),
+        )
+        .where(columns.state == "succeeded")
+    )
+    return read_by(query, _tasks, "ix_tasks_fingerprint")
 
 
 def _load_reused(
@@ -188,29 +258,18 @@ def _load_reused(
 ) -> dict[str, Reused]:
     if not sources:
         return {}
-    columns = _tasks.c
-    query = (
-        sa.select(
-            columns.fingerprint, columns.run_id, columns.idx, columns.operator, columns.attempt
-        )
-        .where(
-            columns.fingerprint.in_(list(sources)),
-            columns.namespace == namespace,
-            columns.run_id.in_(set(sources.values())),
-            columns.state == "succeeded",
-        )
-        .order_by(columns.idx.desc())
-    )
+    rows = connection.execute(
+        _select_exactly(len(sources)), _values(sources.items(), namespace)
+    ).all()
     # Twins within one run: the last word has the one with the lowest index.
-    chosen = {
-        row.fingerprint: row
-        for row in connection.execute(query)
-        if sources[row.fingerprint] == row.run_id
-    }
+    chosen = {row.fingerprint: row for row in sorted(rows, key=lambda row: -row.idx)}
     by_run: dict[str, list[int]] = defaultdict(list)
     for row in chosen.values():
         by_run[row.run_id].append(row.idx)
-    outputs = {run_id: _outputs(connection, run_id, indexes) for run_id, indexes in by_run.items()}
+    outputs = {
+        run_id: _outputs(connection, namespace, run_id, indexes)
+        for run_id, indexes in by_run.items()
+    }
     return {
         fingerprint: Reused(
             operator=row.operator,
@@ -226,46 +285,57 @@ def _load_reused(
 
 
 def _outputs(
-    connection: Connection, run_id: str, indexes: list[int]
+    connection: Connection, namespace: str, run_id: str, indexes: list[int]
 ) -> dict[int, list[OutputRecord]]:
     found: dict[int, list[OutputRecord]] = defaultdict(list)
-    for some in batches(indexes):
-        query = (
-            sa.select(_artifacts)
-            .where(_artifacts.c.run_id == run_id, _artifacts.c.idx.in_(some))
-            .order_by(_artifacts.c.idx, _artifacts.c.port)
-        )
-        for row in connection.execute(query):
-            found[row.idx].append(_output(row))
+    query = sa.select(*_OUTPUT_COLUMNS).where(
+        _artifacts.c.run_id == run_id, _artifacts.c.namespace == namespace
+    )
+    query = query.order_by(_artifacts.c.idx, _artifacts.c.port)
+    if indexes and max(indexes) - min(indexes) + 1 == len(indexes):
+        # the tasks of a page lie side by side
+        queries = [query.where(_artifacts.c.idx.between(min(indexes), max(indexes)))]
+    else:
+        queries = [query.where(_artifacts.c.idx.in_(some)) for some in batches(indexes)]
+    for each in queries:
+        for row in connection.execute(each):
+            found[row[0]].append(_output(row))
     return found
 
 
 def _output(row: Any) -> OutputRecord:
-    return OutputRecord(row.port, row.attempt, _ref_decoder.decode(row.ref))
+    _, port, attempt, ref = row
+    return OutputRecord(port, attempt, _ref_decoder.decode(ref))
 
 
 def _task(row: Any, outputs: list[OutputRecord]) -> TaskRecord:
+    # Taken apart at once: to ask a row for its columns by name takes longer than the query.
+    (
+        run_id, index, operator, algorithm, title, executor, queue, fingerprint, state, reason_code,
+        reason, attempt, engine_id, n_failures, n_losses, not_before, started_at, ended_at,
+        progress, metrics,
+    ) = row  # fmt: skip
     return TaskRecord(
-        run_id=row.run_id,
-        index=row.idx,
-        operator=row.operator,
-        algorithm=row.algorithm,
-        title=row.title,
-        executor=row.executor,
-        queue=row.queue,
-        fingerprint=row.fingerprint,
-        state=row.state,
-        reason_code=row.reason_code,
-        reason=row.reason or "",
-        attempt=row.attempt,
-        engine_id=row.engine_id,
-        n_failures=row.n_failures,
-        n_losses=row.n_losses,
-        not_before=row.not_before,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        progress=json_value(row.progress),
-        metrics=json_value(row.metrics) or {},
+        run_id=run_id,
+        index=index,
+        operator=operator,
+        algorithm=algorithm,
+        title=title,
+        executor=executor,
+        queue=queue,
+        fingerprint=fingerprint,
+        state=state,
+        reason_code=reason_code,
+        reason=reason or "",
+        attempt=attempt,
+        engine_id=engine_id,
+        n_failures=n_failures,
+        n_losses=n_losses,
+        not_before=not_before,
+        started_at=started_at,
+        ended_at=ended_at,
+        progress=json_value(progress),
+        metrics=json_value(metrics) or {},
         outputs=outputs,
     )
 

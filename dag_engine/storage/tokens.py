@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from dag_engine.storage import tables
-from dag_engine.storage.database import Database
+from dag_engine.storage.database import DEADLINE_S, Database
 from dag_engine.storage.errors import NotFoundError
 from dag_engine.storage.failures import is_duplicate
 from dag_engine.storage.ids import N_RANDOM_BITS, new_id
@@ -65,17 +65,19 @@ def list_tokens(database: Database, *, namespace: str | None = None) -> list[Tok
     return database.read(lambda c: [_token(row) for row in c.execute(query)])
 
 
+def load_tokens(database: Database, *, deadline_s: float = DEADLINE_S) -> dict[str, TokenRecord]:
+    """Load the tokens that are not revoked by their hashes, the expired ones too."""
+    query = sa.select(_tokens).where(_tokens.c.revoked_at.is_(None))
+    return database.read(
+        lambda c: {row.token_hash: _token(row) for row in c.execute(query)},
+        deadline_s=deadline_s,
+    )
+
+
 def list_digests(database: Database) -> list[str]:
     """List the hashes of the tokens that are good now."""
     query = sa.select(_tokens.c.token_hash).where(*_is_good())
     return database.read(lambda c: list(c.scalars(query)))
-
-
-def find_token(database: Database, token_hash: str) -> TokenRecord | None:
-    """Find a token that is neither revoked nor expired."""
-    query = sa.select(_tokens).where(_tokens.c.token_hash == token_hash, *_is_good())
-    row = database.read(lambda c: c.execute(query).first())
-    return _token(row) if row is not None else None
 
 
 def revoke_token(database: Database, token_id: str) -> TokenRecord:

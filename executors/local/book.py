@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _N_REMEMBERED = 10_000
 _encode = msgspec.json.Encoder().encode
 
-Cause = Literal["", "cancel", "timeout", "memory"]
+Cause = Literal["", "cancel", "timeout", "memory", "processes", "stop"]
 
 
 @dataclass(slots=True, eq=False)
@@ -32,7 +32,8 @@ class Attempt:
     `task` is its bytes until it is handed to a worker; `outcome` those of its end. `cause` says
     why we are killing it. `limit_mb` is its memory limit; `held_bytes` is what its worker held
     before it and what its cgroup, if it has one, does not count; `hit_at`: when a process of it was
-    seen to have been killed at the limit.
+    seen to have been killed at the limit. `written_log_bytes` had been written to its log, with
+    what was cut off, when it was looked at last, at `log_seen_at`.
     """
 
     id: str
@@ -48,6 +49,8 @@ class Attempt:
     progress: bytes = b""
     progress_timer: Timer | None = None
     dropped_log_bytes: int = 0
+    written_log_bytes: int = 0
+    log_seen_at: float = 0.0
     limit_mb: int | None = None
     held_bytes: int = 0
     hit_at: float | None = None
@@ -95,6 +98,11 @@ def failed(attempt: Attempt, reason: FailureReason, message: str, hint: str = ""
 def cancelled(attempt: Attempt, message: str) -> Outcome:
     """Make the end of an attempt that was cancelled."""
     return Outcome(attempt_id=attempt.id, kind="ended", state="cancelled", message=message)
+
+
+def handed_back(attempt: Attempt, message: str) -> Outcome:
+    """Make the end of an attempt that somebody else is to do, since this pool is being stopped."""
+    return msgspec.structs.replace(failed(attempt, "lost", message), is_handed_back=True)
 
 
 class AttemptBook:
@@ -224,6 +232,11 @@ class AttemptBook:
         if attempt_id not in self._released:
             self._tombstones.add(attempt_id)
             self.journal.add(Line(k="tombstone", id=attempt_id))
+
+    @property
+    def n_open(self) -> int:
+        """How many attempts are not over."""
+        return sum(attempt.stage != "ended" for attempt in self.attempts.values())
 
     # --- telling ----------------------------------------------------------------------------------
 

@@ -22,9 +22,11 @@ from typing import Literal
 
 import msgspec
 
+from executors.local import linux
+
 log = logging.getLogger(__name__)
 
-_PROCS = "cgroup.procs"
+PROCS = "cgroup.procs"
 _SUBTREE = "cgroup.subtree_control"
 _PROBE = "probe"
 _PROBE_LIMIT_MB = 64
@@ -70,24 +72,27 @@ class Cages(msgspec.Struct, frozen=True, kw_only=True):
 
     # --- for workers ------------------------------------------------------------------------------
 
-    def enter(self, attempt_id: str, limit_mb: int) -> None:
-        """Move this process into a new cgroup with the limit. Raises OSError; it then stays."""
+    def enter(self, attempt_id: str, limit_mb: int, max_processes: int) -> None:
+        """Move this process into a new cgroup with the limits. Raises OSError; it then stays."""
         path = self.path(attempt_id)
         make_group(path)
         try:
             _set_limit(self.version, path, limit_mb)
-            _write(os.path.join(path, _PROCS), "0")
+            if self.version == 2:
+                with contextlib.suppress(OSError):  # not delegated: kept by watching
+                    write_file(os.path.join(path, "pids.max"), str(max_processes))
+            write_file(os.path.join(path, PROCS), "0")
         except OSError:
             with contextlib.suppress(OSError):
                 remove_group(path)
             raise
 
-    def leave(self, attempt_id: str) -> bool:
-        """Move this process back and remove the cgroup, unless children are in it still; False
-        when the process could not leave.
+    def leave(self, attempt_id: str, home: str = "") -> bool:
+        """Move this process back to `home` (where that is empty, to the supervisor's cgroup) and
+        remove the cgroup, unless children are in it still; False when the process could not leave.
         """
         try:
-            _write(os.path.join(self.own, _PROCS), "0")
+            write_file(os.path.join(home or self.own, PROCS), "0")
         except OSError:
             return False
         with contextlib.suppress(OSError):
@@ -115,18 +120,23 @@ class Cages(msgspec.Struct, frozen=True, kw_only=True):
     def kill(self, attempt_id: str) -> None:
         """Have the kernel kill all processes of the attempt at once; only version 2 can."""
         if self.version == 2:
-            with contextlib.suppress(OSError):  # none, or a kernel before 5.14
-                _write(os.path.join(self.path(attempt_id), "cgroup.kill"), "1")
+            kill_group(self.path(attempt_id))
 
     def remove(self, attempt_id: str) -> bool:
         """Remove the cgroup of an attempt that is over, and kill what is in it; False while it
         cannot be removed.
         """
-        return _remove_with_members(self.path(attempt_id))
+        return remove_with_members(self.path(attempt_id))
 
     def close(self) -> None:
         """Remove all, for a supervisor that stops."""
-        _remove_folder(self.folder)
+        remove_folder(self.folder)
+
+
+def kill_group(path: str) -> None:
+    """Have the kernel kill all processes of a cgroup of version 2 at once."""
+    with contextlib.suppress(OSError):  # none, or a kernel before 5.14
+        write_file(os.path.join(path, "cgroup.kill"), "1")
 
 
 def limit_sentence(limit_mb: int) -> str:
@@ -135,6 +145,38 @@ def limit_sentence(limit_mb: int) -> str:
         f"The attempt needed more memory than its limit of {limit_mb} MiB,"
         " and the kernel killed it."
     )
+
+
+def find_oom_counters() -> list[str]:
+    """Find the files in which the kernel counts whom it killed for want of memory, of workers that
+    are in no cgroup of an attempt; none where it does not.
+    """
+    with contextlib.suppress(OSError, CgroupsUnusableError):
+        own = find_own_place("memory")
+        return find_counters_of(own)
+    return []
+
+
+def find_counters_of(own: Place) -> list[str]:
+    """Find those files for a pool whose supervisor is in this cgroup."""
+    if own.version == 1:
+        choices = [[os.path.join(own.path, "memory.oom_control")]]
+    else:
+        # Where processes are counted by cgroups beside it, workers are charged to the one above.
+        folders = [own.path, *([os.path.dirname(own.path)] if own.path != own.mount else [])]
+        local = [os.path.join(folder, "memory.events.local") for folder in folders]
+        choices = [local, [os.path.join(own.path, "memory.events")]]
+    for paths in choices:
+        if found := [path for path in paths if "oom_kill" in _read_counters(path)]:
+            return found
+    return []
+
+
+def count_oom_kills(counters: list[str]) -> int:
+    """Count them; without a counter those of the whole machine, other services' among them."""
+    if not counters:
+        return linux.count_kernel_oom_kills()
+    return sum(_read_counters(path).get("oom_kill", 0) for path in counters)
 
 
 # --- at the start of a supervisor -----------------------------------------------------------------
@@ -159,8 +201,7 @@ def open_cages(pool: str, identity: str, *, is_wanted: bool) -> Cages | None:
         log.info("memory_limits kept_by=watching why='switched off by the option cgroups'")
         return None
     try:
-        own = find_place(_read("/proc/self/mountinfo"), _read("/proc/self/cgroup"))
-        cages = make_cages(own, folder_prefix(pool, identity))
+        cages = make_cages(find_own_place("memory"), folder_prefix(pool, identity))
     except (OSError, CgroupsUnusableError) as error:
         log.info("memory_limits kept_by=watching why=%r", str(error))
         return None
@@ -168,19 +209,25 @@ def open_cages(pool: str, identity: str, *, is_wanted: bool) -> Cages | None:
     return cages
 
 
-def folder_prefix(pool: str, identity: str) -> str:
+def folder_prefix(pool: str, identity: str, purpose: str = "memory") -> str:
     """Give what the folders of one pool are called, up to the process id of the supervisor.
 
     Two pools of the same name, below two homes, may share a cgroup.
     """
-    return f"dagengine-{pool}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}-"
+    kind = "dagengine" if purpose == "memory" else f"dagengine.{purpose}"
+    return f"{kind}-{pool}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}-"
 
 
-def find_place(mountinfo: str, memberships: str) -> Place:
-    """Find the memory cgroup of a process from its `mountinfo` and `cgroup` files. Raises
+def find_own_place(controller: str) -> Place:
+    """Find the cgroup of this process for a controller. Raises `CgroupsUnusableError`."""
+    return find_place(_read("/proc/self/mountinfo"), _read("/proc/self/cgroup"), controller)
+
+
+def find_place(mountinfo: str, memberships: str, controller: str = "memory") -> Place:
+    """Find the cgroup of a process for a controller from its `mountinfo` and `cgroup` files. Raises
     `CgroupsUnusableError`.
     """
-    version, path = _membership(memberships)
+    version, path = _membership(memberships, controller)
     if path.startswith("/.."):
         raise CgroupsUnusableError(f"the cgroup {path} lies outside of this namespace")
     for line in mountinfo.splitlines():
@@ -188,8 +235,8 @@ def find_place(mountinfo: str, memberships: str) -> Place:
         fields, kind = mounted.split(), system.split()
         if len(fields) < 5 or len(kind) < 3:
             continue
-        is_memory = kind[0] == "cgroup" and "memory" in kind[2].split(",")
-        if not (kind[0] == "cgroup2" if version == 2 else is_memory):
+        is_ours = kind[0] == "cgroup" and controller in kind[2].split(",")
+        if not (kind[0] == "cgroup2" if version == 2 else is_ours):
             continue
         root, mount = _unescape(fields[3]), _unescape(fields[4])
         inside = os.path.relpath(path, root)
@@ -199,17 +246,17 @@ def find_place(mountinfo: str, memberships: str) -> Place:
     raise CgroupsUnusableError(f"the hierarchy of cgroup {path} (version {version}) is not mounted")
 
 
-def _membership(memberships: str) -> tuple[int, str]:
+def _membership(memberships: str, controller: str) -> tuple[int, str]:
     unified = ""
     for line in memberships.splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if "memory" in controllers.split(","):
+        if controller in controllers.split(","):
             return 1, path
         if number == "0" and not controllers:
             unified = path
     if not unified:
-        raise CgroupsUnusableError("this process is in no cgroup for memory")
+        raise CgroupsUnusableError(f"this process is in no cgroup for {controller}")
     return 2, unified
 
 
@@ -222,17 +269,17 @@ def make_cages(own: Place, prefix: str) -> Cages:
     """Make the folder of a pool, after a trial that a limit can be set in it. Raises OSError or
     `CgroupsUnusableError`.
     """
-    base = own.path if own.version == 1 else find_delegated(own)
-    for name in {own.path, base}:
-        if not os.access(os.path.join(name, _PROCS), os.W_OK):
-            raise CgroupsUnusableError(f"{name} may not be written to")
-    _remove_left(base, prefix)
+    base = find_base(own, "memory")
+    remove_left(base, prefix)
     folder = os.path.join(base, f"{prefix}{os.getpid()}")
     cages = Cages(version=own.version, own=own.path, folder=folder)
     make_group(folder)
     try:
         if own.version == 2:
-            _write(os.path.join(folder, _SUBTREE), "+memory")
+            try:
+                write_file(os.path.join(folder, _SUBTREE), "+memory +pids")
+            except OSError:  # without the second, processes are counted by watching
+                add_controller(folder, "memory")
         make_group(cages.path(_PROBE))
         _set_limit(own.version, cages.path(_PROBE), _PROBE_LIMIT_MB)
         remove_group(cages.path(_PROBE))
@@ -242,7 +289,16 @@ def make_cages(own: Place, prefix: str) -> Cages:
     return cages
 
 
-def find_delegated(own: Place) -> str:
+def find_base(own: Place, controller: str) -> str:
+    """Find where cgroups may be made. Raises OSError or `CgroupsUnusableError`."""
+    base = own.path if own.version == 1 else find_delegated(own, controller)
+    for name in {own.path, base}:
+        if not os.access(os.path.join(name, PROCS), os.W_OK):
+            raise CgroupsUnusableError(f"{name} may not be written to")
+    return base
+
+
+def find_delegated(own: Place, controller: str = "memory") -> str:
     """Find where cgroups may be made below a version 2 cgroup or beside it. Raises
     `CgroupsUnusableError`.
 
@@ -250,16 +306,21 @@ def find_delegated(own: Place) -> str:
     services must be in a subgroup of what was delegated to them. A parent that was not delegated is
     left alone, even where its rights would allow: attempts would escape the limits of the service.
     """
-    if "memory" in _read_words(os.path.join(own.path, _SUBTREE)):
+    if controller in _read_words(os.path.join(own.path, _SUBTREE)):
         return own.path
     parent = os.path.dirname(own.path)
     if own.path == own.mount or not _is_delegated(parent, own.mount):
         raise CgroupsUnusableError(
             f"{own.path} has processes, and the cgroup above it is not delegated"
         )
-    if "memory" not in _read_words(os.path.join(parent, _SUBTREE)):
-        _write(os.path.join(parent, _SUBTREE), "+memory")
+    if controller not in _read_words(os.path.join(parent, _SUBTREE)):
+        add_controller(parent, controller)
     return parent
+
+
+def add_controller(path: str, controller: str) -> None:
+    """Let a cgroup of version 2 have children with limits of this kind. Raises OSError."""
+    write_file(os.path.join(path, _SUBTREE), f"+{controller}")
 
 
 def _is_delegated(path: str, mount: str) -> bool:
@@ -286,59 +347,66 @@ def remove_group(path: str) -> None:
 def _set_limit(version: int, path: str, limit_mb: int) -> None:
     limit = str(limit_mb * 1024 * 1024)
     if version == 2:
-        _write(os.path.join(path, "memory.max"), limit)
+        write_file(os.path.join(path, "memory.max"), limit)
         optional = {"memory.swap.max": "0", "memory.oom.group": "1"}
     else:
-        _write(os.path.join(path, "memory.limit_in_bytes"), limit)
+        write_file(os.path.join(path, "memory.limit_in_bytes"), limit)
         optional = {"memory.memsw.limit_in_bytes": limit}
     for name, value in optional.items():  # absent where swap is not counted, or the kernel is old
         with contextlib.suppress(FileNotFoundError):
-            _write(os.path.join(path, name), value)
+            write_file(os.path.join(path, name), value)
 
 
-def _remove_with_members(path: str) -> bool:
+def remove_with_members(path: str) -> bool:
+    """Remove a cgroup and kill what is in it; False while it cannot be removed."""
     try:
         remove_group(path)
     except FileNotFoundError:
         return True
     except OSError:
-        _kill_members(path)
+        kill_members(path)
         return False
     return True
 
 
-def _kill_members(path: str) -> None:
-    for pid in _read_pids(path):
-        with contextlib.suppress(OSError):
-            pidfd = os.pidfd_open(pid)
-            try:
-                if pid in _read_pids(path):  # else the number may be another process's by now
-                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            finally:
-                os.close(pidfd)
+def kill_members(path: str) -> None:
+    """SIGKILL all processes of a cgroup."""
+    with contextlib.ExitStack() as opened:
+        pidfds: dict[int, int] = {}
+        for pid in _read_pids(path):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                pidfds[pid] = os.pidfd_open(pid)
+                opened.callback(os.close, pidfds[pid])
+        for pid in _read_pids(path):  # else the number may be another process's by now
+            if pid in pidfds:
+                with contextlib.suppress(OSError):
+                    signal.pidfd_send_signal(pidfds[pid], signal.SIGKILL)
 
 
-def _remove_left(base: str, prefix: str) -> None:
+def remove_left(base: str, prefix: str) -> None:
+    """Remove the folders that dead supervisors of the same pool left."""
     for name in os.listdir(base):
         if name.startswith(prefix):
             log.info("cgroups_left_removed folder=%s", name)
-            _remove_folder(os.path.join(base, name))
+            remove_folder(os.path.join(base, name))
 
 
-def _remove_folder(folder: str) -> None:
+def remove_folder(folder: str) -> None:
+    """Remove a folder of cgroups with all that is in it, processes included."""
     for _ in range(_N_REMOVALS):
         try:
             names = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
         except OSError:
             return
-        left = [name for name in names if not _remove_with_members(os.path.join(folder, name))]
-        if not left and _remove_with_members(folder):
+        left = [name for name in names if not remove_with_members(os.path.join(folder, name))]
+        if not left and remove_with_members(folder):
             return
         time.sleep(_REMOVAL_PAUSE_S)
     log.warning("cgroups_not_removed folder=%s", folder)
 
 
-def _write(path: str, text: str) -> None:
+def write_file(path: str, text: str) -> None:
+    """Write a setting of a cgroup, in one write."""
     fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
     try:
         os.write(fd, text.encode())
@@ -359,7 +427,7 @@ def _read_words(path: str) -> list[str]:
 
 
 def _read_pids(path: str) -> list[int]:
-    return [int(word) for word in _read_words(os.path.join(path, _PROCS))]
+    return [int(word) for word in _read_words(os.path.join(path, PROCS))]
 
 
 def _read_number(path: str) -> int:

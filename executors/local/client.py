@@ -55,6 +55,7 @@ class LocalExecutor(BaseExecutor):
     """
 
     writes_logs_to_folder = True
+    side_process_drains = True
 
     def __init__(self, name: str, options: dict[str, Any], settings: ExecutorSettings) -> None:
         self._name = name

@@ -8,8 +8,8 @@ import signal
 import msgspec
 
 from executors.base import Outcome
-from executors.local import cgroups
-from executors.local.book import Attempt, cancelled, failed
+from executors.local import cgroups, pens
+from executors.local.book import Attempt, cancelled, failed, handed_back
 
 _CRASHES = (signal.SIGSEGV, signal.SIGBUS)
 
@@ -31,6 +31,8 @@ def describe_death(
     """
     if attempt.cause == "cancel":
         return cancelled(attempt, "Cancelled.")
+    if attempt.cause == "stop":
+        return handed_back(attempt, "Its operator engine was stopped before it ended.")
     if attempt.cause == "timeout":
         return failed(
             attempt,
@@ -40,6 +42,8 @@ def describe_death(
         )
     if attempt.cause == "memory":
         return failed(attempt, "out_of_memory", attempt.detail, cgroups.HINT)
+    if attempt.cause == "processes":
+        return failed(attempt, "too_many_processes", attempt.detail, pens.HINT)
     if result.si_code == os.CLD_EXITED:
         outcome = failed(
             attempt,

@@ -64,7 +64,7 @@ def close_all_but(kept: set[int]) -> None:
 
 
 def count_kernel_oom_kills() -> int:
-    """How many processes the kernel has killed for want of memory since the machine started."""
+    """How many processes of the whole machine the kernel has killed for want of memory."""
     with contextlib.suppress(OSError, ValueError), open("/proc/vmstat") as file:
         for line in file:
             if line.startswith("oom_kill "):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from executors.base import LogChunk
+from executors.plain_files import open_plain
 
 _LONGEST_CHARACTER = 4
 
@@ -32,10 +33,10 @@ def read_chunk(
     Raises
     ------
     FileNotFoundError
-        Where there is no such file.
+        Where there is no such file, or a link stands in its place.
     """
     offset = max(0, offset)
-    with open(path, "rb") as file:
+    with open(open_plain(path), "rb") as file:
         size_bytes = os.fstat(file.fileno()).st_size
         readable_end = size_bytes if end is None else min(size_bytes, end)
         file.seek(offset)

@@ -12,6 +12,7 @@ import msgspec
 from executors.base import ExecutorSettings, Resources
 from executors.errors import ExecutorError
 from executors.local.cgroups import Cages
+from executors.local.pens import Pens
 
 DEFAULT_PRELOAD = (
     "pydantic.main",
@@ -75,9 +76,14 @@ class LocalOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Modules that a worker has imported before its first task; empty = none.
     memory_mb : int, optional
         Memory limit in MiB of a task that names none; None = no limit.
+    max_processes : int
+        How many processes and threads an attempt may have at once, its worker included; 0 = 16 per
+        core, and 256 at least.
+    max_open_files : int
+        How many files each process of an attempt may have open.
     cgroups : str
-        `auto`: the kernel keeps memory limits where cgroups can be made; `off`: limits are kept by
-        watching alone.
+        `auto`: the kernel keeps limits of memory and processes where cgroups can be made; `off`:
+        they are kept by watching alone.
     max_tasks_per_worker : int
         A worker is replaced after so many tasks.
     max_growth_mb : int
@@ -94,12 +100,19 @@ class LocalOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     workers: int = 0
     preload: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_PRELOAD))
     memory_mb: int | None = None
+    max_processes: int = 0
+    max_open_files: int = 4096
     cgroups: Literal["auto", "off"] = "auto"
     max_tasks_per_worker: int = 500
     max_growth_mb: int = 512
     log_limit_bytes: int = 64 * 1024 * 1024
     kill_grace_s: float = 0.5
     start_report_s: float = 0.05
+
+    @property
+    def process_limit(self) -> int:
+        """How many processes and threads an attempt may have at once."""
+        return self.max_processes or max(256, 16 * (os.cpu_count() or 1))
 
     def memory_limit_mb(self, resources: Resources) -> int | None:
         """Memory limit of a task with these resources; None = no limit."""
@@ -109,6 +122,8 @@ class LocalOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 _LOWEST: dict[str, float] = {
     "workers": 0,
     "memory_mb": 1,
+    "max_processes": 0,
+    "max_open_files": 64,
     "max_tasks_per_worker": 1,
     "max_growth_mb": 1,
     "log_limit_bytes": 1024,
@@ -140,7 +155,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a pool supervisor reads from its settings file.
 
     `runner` is the worker-side function that runs one attempt, `module:function`; tests name
-    another. `cages` is not in the file: the supervisor finds it at its start.
+    another. `cages` and `pens` are not in the file: the supervisor finds them at its start.
     """
 
     name: str
@@ -148,6 +163,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     executor: ExecutorSettings
     runner: str = "executors.runtime.attempt:run_attempt"
     cages: Cages | None = None
+    pens: Pens | None = None
 
     @property
     def n_slots(self) -> int:

@@ -341,7 +341,7 @@ def fork_safely() -> int:
     """Fork with our signals held back, so that none meant for us reaches the child's copy of our
     handlers.
     """
-    held = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+    held = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1}
     signal.pthread_sigmask(signal.SIG_BLOCK, held)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterable
 
-_FREEZE_ROUNDS = 20
+_FREEZE_LIMIT_S = 1.0
 
 
 def _numbers(path: str) -> list[int]:
@@ -24,6 +25,15 @@ def _parent_of(pid: int) -> int:
             return int(file.read().rpartition(b")")[2].split()[1])
     except OSError:
         return 0
+
+
+def name_of(pid: int) -> str:
+    """Tell what a process calls itself; empty when it has ended."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().rstrip("\n")
+    except OSError:
+        return ""
 
 
 def all_pids() -> list[int]:
@@ -67,27 +77,55 @@ def send_signal(pids: Iterable[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
+def count_tasks(pids: Iterable[int]) -> int:
+    """Count the threads of processes, of which each has one at least; the dead count until they
+    have been waited for.
+    """
+    return sum(_count_threads(pid) for pid in pids)
+
+
+def _count_threads(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[17])
+    except OSError:
+        return 0
+
+
 def kill_trees(roots: Iterable[int]) -> None:
     """SIGKILL children of this process with all their descendants.
 
-    They are stopped first, until no new descendant shows up: so not even a process that forks
-    all the time can outrun the kill, and no number can be given to another process meanwhile.
+    Their process groups are killed at one blow, which no fork outruns. What has left them is
+    stopped first, until no new descendant shows up: so not even a process that forks all the time
+    can outrun the kill, and no number can be given to another process meanwhile. What becomes an
+    orphan before it was found becomes a child of this process.
     """
     stopped = {root: os.getpid() for root in roots}
+    for root in stopped:
+        _kill_group_of(root)
     send_signal(stopped, signal.SIGSTOP)
-    for _ in range(_FREEZE_ROUNDS):
-        new = {
-            child: pid
-            for pid in list(stopped)
-            for child in children_of(pid)
-            if child not in stopped
-        }
-        if not new:
-            break
+    deadline = time.monotonic() + _FREEZE_LIMIT_S
+    fresh = list(stopped)
+    while fresh and time.monotonic() < deadline:
+        # A generation at a time; at the end all again, for an orphan goes to an ancestor.
+        new = _find_children(fresh, stopped) or _find_children(list(stopped), stopped)
         for pid, parent in new.items():
             _stop_child(pid, parent)
         stopped |= new
+        fresh = list(new)
     send_signal(stopped, signal.SIGKILL)
+
+
+def _kill_group_of(pid: int) -> None:
+    """Kill the process group of a child that nobody has waited for yet; never our own."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        group = os.getpgid(pid)
+        if group != os.getpgrp():
+            os.killpg(group, signal.SIGKILL)
+
+
+def _find_children(parents: list[int], known: dict[int, int]) -> dict[int, int]:
+    return {child: pid for pid in parents for child in children_of(pid) if child not in known}
 
 
 def _stop_child(pid: int, parent: int) -> None:

@@ -17,14 +17,16 @@ from collections.abc import Callable
 
 from executors.local import linux, proctree
 from executors.local.book import Attempt
-from executors.local.cgroups import Cages
 from executors.local.loop import Loop
+from executors.local.options import PoolSettings
 from executors.local.pool import WorkerPool, WorkerRecord, fork_safely
+from executors.masking import PROCESS_NAME
 
 log = logging.getLogger(__name__)
 
 _SWEEP_EVERY_S = 0.02
 _SWEEP_LIMIT_S = 1.0
+_FINISH_LIMIT_S = 0.5
 _CAGE_RETRY_S = 0.02
 _N_CAGE_TRIES = 500
 
@@ -32,15 +34,18 @@ _N_CAGE_TRIES = 500
 class Reaper:
     """Signals, waits and sweeps, for one pool."""
 
-    def __init__(self, loop: Loop, pool: WorkerPool, grace_s: float, cages: Cages | None) -> None:
+    def __init__(self, loop: Loop, pool: WorkerPool, settings: PoolSettings) -> None:
         self._loop = loop
         self._pool = pool
-        self._grace_s = grace_s
-        self._cages = cages
+        self._grace_s = settings.options.kill_grace_s
+        self._cages = settings.cages
+        self._pens = settings.pens
         self._pid = os.getpid()
         self._removers: set[int] = set()
+        self._killed: set[int] = set()
         self._waiting: list[tuple[float, Callable[[], None]]] = []
         self._is_sweep_due = False
+        self._finishing: dict[int, float] = {}
 
     def kill(self, worker: WorkerRecord) -> None:
         """Ask the tree to end; make it end when the grace time is over."""
@@ -52,6 +57,8 @@ class Reaper:
         """SIGKILL the whole tree."""
         if worker in self._pool.workers:
             self._pool.leave(worker)
+            if self._pens is not None:
+                self._pens.kill(worker.pid)
             proctree.kill_trees([worker.pid])
             attempt = worker.attempt
             if self._cages is not None and attempt is not None and attempt.limit_mb is not None:
@@ -96,16 +103,30 @@ class Reaper:
         self._is_sweep_due = False
         self.reap()
         self._pool.read_births()
+        now = time.monotonic()
         strays = self._strays()
         if strays:
-            proctree.kill_trees(strays)
-            log.info("strays_killed pids=%s", strays)
+            killed = [pid for pid in strays if not self._may_finish(pid, now)]
+            if killed:
+                proctree.kill_trees(killed)
+                if not self._killed.issuperset(killed):
+                    log.info("strays_killed pids=%s", killed)
+            self._killed = set(killed)
             self._sweep_soon(_SWEEP_EVERY_S)
-        now = time.monotonic()
+        else:
+            self._finishing.clear()
         due = [entry for entry in self._waiting if not strays or entry[0] <= now]
         self._waiting = [entry for entry in self._waiting if entry not in due]
         for _, callback in due:
             callback()
+
+    def _may_finish(self, pid: int, now: float) -> bool:
+        """Whether a stray is what filters a dead worker's output: it ends by itself as soon as it
+        has written the last words.
+        """
+        if proctree.name_of(pid) != PROCESS_NAME:
+            return False
+        return now - self._finishing.setdefault(pid, now) < _FINISH_LIMIT_S
 
     def _strays(self) -> list[int]:
         known = self._pool.by_pid.keys() | self._removers | {self._pool.template.pid}
@@ -130,15 +151,35 @@ class Reaper:
                 os._exit(0)
         self._removers.add(pid)
 
-    def remove_cage(self, attempt: Attempt, n_tries: int = _N_CAGE_TRIES) -> None:
+    @property
+    def is_removing(self) -> bool:
+        """Whether folders are being removed."""
+        return bool(self._removers)
+
+    def remove_cage(self, attempt: Attempt) -> None:
         """Remove the cgroup of an attempt that is over, with all processes that are in it still."""
-        if self._cages is None or attempt.limit_mb is None or self._cages.remove(attempt.id):
+        if self._cages is not None and attempt.limit_mb is not None:
+            self._remove_group(functools.partial(self._cages.remove, attempt.id), attempt.id)
+
+    def remove_pen(self, worker_pid: int) -> None:
+        """Remove the cgroup of a worker that is dead, unless another has got its number."""
+        pens = self._pens
+        if pens is not None:
+            self._remove_group(
+                lambda: worker_pid in self._pool.by_pid or pens.remove(worker_pid),
+                f"worker-{worker_pid}",
+            )
+
+    def _remove_group(
+        self, remove: Callable[[], bool], name: str, n_tries: int = _N_CAGE_TRIES
+    ) -> None:
+        if remove():
             return
         if n_tries:
-            retry = functools.partial(self.remove_cage, attempt, n_tries - 1)
+            retry = functools.partial(self._remove_group, remove, name, n_tries - 1)
             self._loop.call_after(_CAGE_RETRY_S, retry)
         else:
-            log.warning("cgroup_not_removed attempt_id=%s", attempt.id)
+            log.warning("cgroup_not_removed name=%s", name)
 
     def kill_all(self) -> None:
         """Kill every child with its tree, and wait for them."""

@@ -12,6 +12,7 @@ from typing import IO
 
 from executors.local import proctree
 from executors.local.options import PoolPaths, PoolSettings
+from executors.runtime.threads import announce_threads
 
 log = logging.getLogger(__name__)
 
@@ -19,13 +20,8 @@ _MARKER = "DAGENGINE_POOL"
 _LOCK_WAIT_S = 10.0
 _FILES_PER_SLOT = 4
 _FILES_BESIDES = 512
-_THREAD_LIMITS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
+_USUAL_CPU = 1.0
+"""What most tasks ask for: their environment then needs no change, and no putting back."""
 
 
 def prepare_process(paths: PoolPaths, settings: PoolSettings) -> None:
@@ -36,8 +32,7 @@ def prepare_process(paths: PoolPaths, settings: PoolSettings) -> None:
     for folder in (paths.run, paths.spool, paths.work):
         os.makedirs(folder, mode=0o700, exist_ok=True)
     os.makedirs(settings.executor.logs, exist_ok=True)
-    for name in _THREAD_LIMITS:
-        os.environ[name] = "1"
+    announce_threads(_USUAL_CPU)
     # A thread of an allocator that nobody uses would run in the template, which must fork.
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
     os.environ[_MARKER] = paths.socket

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from executors.base import Outcome
-from executors.local import cgroups, linux
-from executors.local.book import Attempt, AttemptBook, cancelled
+from executors.local import cgroups, linux, pens
+from executors.local.book import Attempt, AttemptBook, Cause, cancelled, handed_back
 from executors.local.channel import Outbox
 from executors.local.deaths import describe_death
 from executors.local.desk import Desk
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 _BROKEN_GRACE_S = 0.2
 _JOURNAL_RETRY_S = 1.0
+_END_S = 3.0
+"""How long a stop waits for the deaths of the tasks that it kills."""
 _decode_head = msgspec.json.Decoder(TaskHead).decode
 
 
@@ -47,6 +49,8 @@ class Supervisor:
         self._outbox = Outbox()
         self._book = AttemptBook(self._paths.journal)
         self._is_journal_retried = False
+        self._is_draining = False
+        self._is_ending = False
         self._commands = {
             "submit": self._submit,
             "cancel": self._cancel,
@@ -62,9 +66,8 @@ class Supervisor:
             on_broken=self._on_broken,
         )
         self._pool = WorkerPool(self._loop, self._outbox, settings, events)
-        grace_s = settings.options.kill_grace_s
-        self._reaper = Reaper(self._loop, self._pool, grace_s, settings.cages)
-        self._watch = Watch(self._loop, self._book, settings, self._on_late, self._on_too_large)
+        self._reaper = Reaper(self._loop, self._pool, settings)
+        self._watch = Watch(self._loop, self._book, settings, self._on_late, self._on_excess)
         self._desk: Desk | None = None
 
     def run(self) -> None:
@@ -90,7 +93,8 @@ class Supervisor:
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, frame: self._loop.stop())
+            signal.signal(number, lambda number, frame: self._end())
+        signal.signal(signal.SIGUSR1, lambda number, frame: self._drain())
         self._loop.watch(ours.fileno(), lambda _: self._on_signal(), 1)
         if os.getppid() > 0:  # 0: it lives outside of our container
             self._loop.watch(os.pidfd_open(os.getppid()), lambda _: self._loop.stop(), 1)
@@ -109,7 +113,9 @@ class Supervisor:
                 self._desk.tell(news)
             self._outbox.flush()
             if not self._book.news:
-                return
+                break
+        if self._is_ending and not self._book.n_open and not self._reaper.is_removing:
+            self._loop.stop()
 
     def _retry_journal(self) -> None:
         if not self._is_journal_retried:
@@ -119,14 +125,43 @@ class Supervisor:
     def _end_journal_pause(self) -> None:
         self._is_journal_retried = False
 
+    def _drain(self) -> None:
+        """Hand back what waits, and whatever comes from now on; what runs may end."""
+        self._is_draining = True
+        while self._book.queue:
+            self._hand_back(self._book.queue.popleft())
+
+    def _hand_back(self, attempt: Attempt) -> None:
+        self._book.end(
+            attempt, handed_back(attempt, "Its operator engine is being stopped; it did not start.")
+        )
+
+    def _end(self) -> None:
+        """Kill what runs, tell of it, and stop.
+
+        Only after a drain are the killed tasks without blame: a task that signals its own
+        supervisor must not be tried for ever.
+        """
+        self._is_ending = True
+        self._pool.close()
+        if not self._is_draining:
+            self._loop.stop()
+            return
+        for attempt in list(self._book.attempts.values()):
+            if attempt.worker is not None and not attempt.cause:
+                attempt.cause = "stop"
+                self._reaper.kill_now(attempt.worker)
+        self._loop.call_after(_END_S, self._loop.stop)
+
     def _stop(self) -> None:
         log.info("pool_stopping n_busy=%d", self._pool.n_busy)
         if self._desk is not None:
             self._desk.close()
         self._pool.close()
         self._reaper.kill_all()
-        if self._settings.cages is not None:
-            self._settings.cages.close()
+        for groups in (self._settings.cages, self._settings.pens):
+            if groups is not None:
+                groups.close()
         self._book.journal.flush()
         self._book.journal.close()
 
@@ -144,7 +179,10 @@ class Supervisor:
         if "/" in head.attempt_id or head.attempt_id.count(".") < 2:
             return Answer(error=f"{head.attempt_id!r} is not <run id>.<task index>.<attempt>.")
         attempt = self._book.accept(head, task)
-        if attempt is not None:
+        if attempt is not None and self._is_draining:
+            self._book.queue.remove(attempt)
+            self._hand_back(attempt)
+        elif attempt is not None:
             self._dispatch()
             if attempt.stage == "accepted":
                 self._book.note_accepted(attempt)
@@ -214,7 +252,7 @@ class Supervisor:
             return
         if word.kind == "progress":
             self._watch.note_progress(attempt, bytes(word.outcome))
-        elif attempt.cause:  # being killed: what it says now does not count
+        elif attempt.cause not in ("", "stop"):  # being killed: what it says now does not count
             self._reaper.kill_now(worker)
         else:
             self._book.end_as_told(attempt, self._outcome_of(attempt, word))
@@ -251,18 +289,22 @@ class Supervisor:
     def _on_death(self, worker: WorkerRecord, result: os.waitid_result) -> None:
         attempt = worker.attempt
         if attempt is None:
-            self._reaper.when_swept(lambda: None)
+            self._reaper.when_swept(lambda: self._reaper.remove_pen(worker.pid))
         else:
             killing = self._watch.killing(attempt)
             if killing == "limit" and not attempt.cause:
                 attempt.cause = "memory"
                 attempt.detail = cgroups.limit_sentence(attempt.limit_mb or 0)
+            elif not attempt.cause and self._watch.has_refused(attempt, worker.pid):
+                attempt.cause = "processes"
+                attempt.detail = pens.limit_sentence(self._settings.options.process_limit)
             is_out_of_memory = bool(killing) or self._watch.has_kernel_killed()
             death = describe_death(attempt, result, is_out_of_memory=is_out_of_memory)
             self._reaper.when_swept(lambda: self._end_dead(attempt, worker, death))
 
     def _end_dead(self, attempt: Attempt, worker: WorkerRecord, death: Outcome) -> None:
         self._reaper.remove_cage(attempt)
+        self._reaper.remove_pen(worker.pid)
         log_bytes = self._watch.finish_log(attempt)
         death = msgspec.structs.replace(death, worker=worker.name, log_bytes=log_bytes)
         self._book.end(attempt, death)
@@ -286,9 +328,10 @@ class Supervisor:
             attempt.cause = "timeout"
             self._reaper.kill(attempt.worker)
 
-    def _on_too_large(self, attempt: Attempt, detail: str) -> None:
+    def _on_excess(self, attempt: Attempt, cause: Cause, detail: str) -> None:
         if attempt.worker is not None and not attempt.cause:
-            attempt.cause = "memory"
+            log.info("attempt_over_limit attempt_id=%s cause=%s", attempt.id, cause)
+            attempt.cause = cause
             attempt.detail = detail
             self._reaper.kill_now(attempt.worker)
 
@@ -313,8 +356,10 @@ def main(arguments: list[str]) -> int:
         return 3
     clear_remains(paths, arguments[0])
     is_wanted = settings.options.cgroups == "auto"
+    limit = settings.options.process_limit
+    penned = pens.open_pens(paths.pool, paths.socket, limit, is_wanted=is_wanted)
     cages = cgroups.open_cages(paths.pool, paths.socket, is_wanted=is_wanted)
-    Supervisor(msgspec.structs.replace(settings, cages=cages)).run()
+    Supervisor(msgspec.structs.replace(settings, cages=cages, pens=penned)).run()
     return 0
 
 

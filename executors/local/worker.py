@@ -9,6 +9,7 @@ import faulthandler
 import gc
 import importlib
 import io
+import math
 import os
 import resource
 import shutil
@@ -24,8 +25,10 @@ from typing import NoReturn
 import msgspec
 
 from executors.base import ExecutorSettings, Outcome, Task
-from executors.local import birth, cgroups, linux, options, proctree
+from executors.local import birth, linux, options, proctree
+from executors.local.confinement import Confinement
 from executors.local.messages import WorkerWord
+from executors.plain_files import open_plain
 from executors.transport.frames import FrameDecoder, encode_frame
 
 Runner = Callable[
@@ -37,6 +40,8 @@ _READ_SIZE = 256 * 1024
 _OUTCOME_LIMIT_BYTES = 4 * 1024 * 1024
 _PROGRESS_EVERY_S = 0.1
 _NEEDED_BY_ALL = "pydantic.main"
+_FILES_LEFT = 64
+"""So many files may tasks leave open before their worker is replaced."""
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _encode = msgspec.json.Encoder().encode
@@ -78,9 +83,8 @@ class Worker:
         self._raw_environ = dict(_raw_environ())
         self._work = options.PoolPaths(settings.executor.home, settings.name).work
         self._base_bytes = 0
-        self._cage_limit_mb: int | None = None
-        self._cgroup_error = ""
-        self._is_cgroup_error_told = False
+        self._n_base_files = 0.0
+        self._confinement = Confinement(settings)
 
     def run(self) -> NoReturn:
         """Take tasks until the supervisor closes the socket."""
@@ -91,6 +95,7 @@ class Worker:
             with contextlib.suppress(Exception):  # a task that needs it says what is wrong
                 importlib.import_module(_NEEDED_BY_ALL)
         self._base_bytes = proctree.own_memory_bytes(self._pid)
+        self._n_base_files = _count_open_files()
         gc.collect()
         gc.freeze()
         while True:
@@ -108,6 +113,7 @@ class Worker:
 
     def _prepare(self) -> None:
         linux.adopt_orphans()
+        self._confinement.begin()
         linux.write_c_output_by_lines()
         birth.draw_own_random_numbers()
         os.register_at_fork(after_in_child=self._sock.close)
@@ -138,14 +144,11 @@ class Worker:
         except OSError as error:
             outcome = self._log_failure(task, error)
         else:
-            self._enter_cage(task)
+            self._confinement.enter(task)
             outcome = self._run_runner(task)
         if os.getpid() != self._pid:  # a child that the algorithm forked came back here
             os._exit(0)
-        retire = self._clean_up(task)
-        if self._cage_limit_mb is not None:
-            outcome = self._name_killing(outcome, self._cage_limit_mb)
-            retire = self._leave_cage(retire)
+        outcome, retire = self._confinement.leave(outcome, self._clean_up(task))
         log_bytes = self._log_size()
         outcome = msgspec.structs.replace(
             outcome,
@@ -160,17 +163,18 @@ class Worker:
             outcome=msgspec.Raw(self._encode_outcome(outcome)),
             retire=retire,
             log_bytes=log_bytes,
-            cgroup_error=self._take_cgroup_error(),
+            cgroup_error=self._confinement.take_error(),
         )
 
     def _open_log(self, attempt_id: str) -> None:
         path = options.log_path(self._settings.executor.logs, attempt_id)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         try:
-            fd = os.open(path, flags, 0o644)
+            fd = open_plain(path, flags)
         except FileNotFoundError:
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            fd = os.open(path, flags, 0o644)
+            fd = open_plain(path, flags)
+        os.set_blocking(fd, True)
         os.dup2(fd, 1)
         os.dup2(fd, 2)
         os.close(fd)
@@ -248,46 +252,6 @@ class Worker:
         with self._send_lock:
             self._sock.sendall(frame)
 
-    # --- cgroup -----------------------------------------------------------------------------------
-
-    def _enter_cage(self, task: Task) -> None:
-        limit_mb = self._settings.options.memory_limit_mb(task.resources)
-        cages = self._settings.cages
-        if limit_mb is None or cages is None:
-            return
-        try:
-            cages.enter(task.attempt_id, limit_mb)
-        except OSError as error:  # the limit is then kept by watching
-            self._cgroup_error = str(error)
-        else:
-            self._cage_limit_mb = limit_mb
-
-    def _name_killing(self, outcome: Outcome, limit_mb: int) -> Outcome:
-        """Name the true reason where the task failed because a child of it was killed."""
-        cages = self._settings.cages
-        if outcome.state != "failed" or not cages or cages.killing(self._attempt_id) != "limit":
-            return outcome
-        return msgspec.structs.replace(
-            outcome,
-            reason="out_of_memory",
-            message=f"{cgroups.limit_sentence(limit_mb)} Then it failed: {outcome.message}",
-            hint=cgroups.HINT,
-        )
-
-    def _leave_cage(self, retire: str) -> str:
-        cages = self._settings.cages
-        has_left = cages is None or cages.leave(self._attempt_id)
-        self._cage_limit_mb = None
-        return retire if has_left or retire == "children" else "cgroup"
-
-    def _take_cgroup_error(self) -> str:
-        """Tell it once."""
-        error, self._cgroup_error = self._cgroup_error, ""
-        if self._is_cgroup_error_told:
-            return ""
-        self._is_cgroup_error_told = bool(error)
-        return error
-
     # --- after a task -----------------------------------------------------------------------------
 
     def _clean_up(self, task: Task) -> str:
@@ -309,6 +273,8 @@ class Worker:
             return "children"
         if _has_left_threads():
             return "threads"
+        if _count_open_files() > self._n_base_files + _FILES_LEFT:
+            return "files"
         if self._n_tasks >= self._settings.options.max_tasks_per_worker:
             return "age"
         return "memory" if self._has_grown() else ""
@@ -357,6 +323,13 @@ def has_children() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def _count_open_files() -> float:
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:  # not one more can be opened
+        return math.inf
 
 
 def _has_left_threads() -> bool:

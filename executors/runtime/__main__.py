@@ -2,7 +2,8 @@
 
 The file holds a `RemoteTask` as JSON. The outcome is written beside it under the name
 `<TASK_FILE>.outcome`, complete or not at all; progress under `<TASK_FILE>.progress`. The exit code
-is 0 when the outcome was written, whatever it says.
+is 0 when the outcome was written, whatever it says. A file with secrets in it is removed once it
+was read; `write_task_file` makes it so that nobody else reads it before.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 
 from executors.base import ExecutorSettings, Outcome, Task
 from executors.runtime.attempt import run_attempt
+from executors.sealing import needs_sealing
 
 CANCEL_SUFFIX = ".cancel"
 OUTCOME_SUFFIX = ".outcome"
@@ -28,12 +30,24 @@ class RemoteTask(msgspec.Struct, frozen=True, kw_only=True):
     settings: ExecutorSettings
 
 
+def write_task_file(path: Path, remote: RemoteTask) -> None:
+    """Write a task for `run_task_file`, so that only this user can read it."""
+    partial = path.with_name(path.name + ".new")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.encode(remote))
+    partial.replace(path)
+
+
 def run_task_file(path: Path) -> Outcome:
     """Carry out the task in a file and write its outcome beside it.
 
     A file of the same name with the ending `.cancel` asks to stop.
     """
     remote = msgspec.json.decode(path.read_bytes(), type=RemoteTask)
+    if needs_sealing(remote.task):
+        path.unlink()
     cancel_mark = path.with_name(path.name + CANCEL_SUFFIX)
     progress_path = path.with_name(path.name + PROGRESS_SUFFIX)
     outcome = run_attempt(

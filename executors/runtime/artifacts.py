@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from executors.base import INLINE_LIMIT_BYTES, ArtifactRef, Task
+from executors.masking import Masker
 from executors.runtime.errors import InvalidInputError, InvalidOutputError
 from executors.runtime.fetching import fetch_artifact
 from executors.runtime.reports import encode_report, read_report
@@ -51,8 +52,7 @@ class ArtifactReader:
         if ref.type == "table":
             from executors.runtime import tables
 
-            table = tables.read_table(path, ref)
-            return table if as_arrow else tables.convert_to_pandas(table)
+            return tables.read_table(path, ref) if as_arrow else tables.read_frame(path, ref)
         if ref.type == "model":
             return _load_model(path, ref)
         return read_report(path) if ref.type == "report" else path
@@ -75,10 +75,16 @@ class ArtifactReader:
 
 
 def store_outputs(
-    task: Task, ports: Sequence[Port], result: Any, make_workdir: Callable[[], Path]
+    task: Task,
+    ports: Sequence[Port],
+    result: Any,
+    make_workdir: Callable[[], Path],
+    masker: Masker | None = None,
 ) -> list[ArtifactRef]:
     """Store what the algorithm returned and return one reference for each output port.
 
+    Reports are shown to people, so `masker` takes secrets out of them; not out of tables, models
+    and files, whose bytes are the algorithm's own.
     Small reports stay in their reference; the attempt's folder is made for the others only, and
     appears when all of them are complete.
     """
@@ -88,7 +94,7 @@ def store_outputs(
     folder = StagedFolder(task.folder, make_workdir)
     try:
         references = [
-            _store(task, folder, index, port, value)
+            _store(task, folder, index, port, value, masker)
             for index, (port, value) in enumerate(zip(ports, values, strict=True))
         ]
         folder.commit()
@@ -116,7 +122,14 @@ def _split_result(ports: Sequence[Port], result: Any) -> tuple[Any, ...]:
     return result
 
 
-def _store(task: Task, folder: StagedFolder, index: int, port: Port, value: Any) -> ArtifactRef:
+def _store(
+    task: Task,
+    folder: StagedFolder,
+    index: int,
+    port: Port,
+    value: Any,
+    masker: Masker | None,
+) -> ArtifactRef:
     if isinstance(value, ArtifactRef):
         raise InvalidOutputError(
             f"Output {port.name!r} is a reference.", "Open it with context.load and return that."
@@ -128,6 +141,8 @@ def _store(task: Task, folder: StagedFolder, index: int, port: Port, value: Any)
             "A table is a pandas DataFrame or a pyarrow Table, a model a FittedModel, a report a "
             "dict, a file a pathlib.Path.",
         )
+    if found == "report":
+        return _store_report(folder, index, port, value, masker)
     return _WRITERS[found](task, folder, index, port, value)
 
 
@@ -146,9 +161,11 @@ def _find_type(value: Any) -> str:
 
 
 def _store_report(
-    _task: Task, folder: StagedFolder, index: int, port: Port, value: Any
+    folder: StagedFolder, index: int, port: Port, value: Any, masker: Masker | None
 ) -> ArtifactRef:
     data = encode_report(port.name, value)
+    if masker is not None:
+        data = msgspec.json.encode(masker.mask_plain(msgspec.json.decode(data)))
     if len(data) <= INLINE_LIMIT_BYTES:
         import hashlib
 
@@ -191,7 +208,8 @@ def _store_table(
 def _store_model(
     task: Task, folder: StagedFolder, index: int, port: Port, value: FittedModel
 ) -> ArtifactRef:
-    from executors.runtime.models import encode_model
+    from executors.runtime import recent_models
+    from executors.runtime.models import encode_model, make_content
 
     data = encode_model(port.name, value)
     name = f"{index}.skops"
@@ -200,6 +218,7 @@ def _store_model(
         file.write(data)
     finally:
         file.close()
+    recent_models.remember(file.sha256, len(data), make_content(value))
     fitted_on = value.fitted_on or _find_first_table(task)
     meta: dict[str, Any] = {
         "columns": [str(column) for column in value.columns],
@@ -238,7 +257,6 @@ def _store_file(
 
 
 _WRITERS: dict[str, Callable[[Task, StagedFolder, int, Port, Any], ArtifactRef]] = {
-    "report": _store_report,
     "table": _store_table,
     "model": _store_model,
     "file": _store_file,
@@ -257,9 +275,13 @@ def _find_first_table(task: Task) -> ArtifactRef | None:
 
 def _load_model(path: Path, ref: ArtifactRef) -> FittedModel:
     from algorithms.base import FittedModel
+    from executors.runtime import recent_models
     from executors.runtime.models import decode_model
 
-    content = decode_model(path)
+    content = recent_models.recall(ref.sha256)
+    if content is None:
+        content = decode_model(path)
+        recent_models.remember(ref.sha256, ref.size_bytes, content)
     fitted_on = ref.meta.get("fitted_on")
     return FittedModel(
         estimator=content["estimator"],

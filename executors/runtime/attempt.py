@@ -12,13 +12,15 @@ from types import FrameType
 from typing import Any
 
 from executors.base import ExecutorSettings, Outcome, Task
+from executors.masking import Masker, make_task_masker
 from executors.runtime.artifacts import store_outputs
 from executors.runtime.context import AttemptContext
 from executors.runtime.errors import AttemptCancelledError
 from executors.runtime.failures import describe_failure
 from executors.runtime.loading import LoadedAlgorithm, load_algorithm
+from executors.runtime.output_mask import mask_output
 from executors.runtime.parameters import list_deprecated, validate_params
-from executors.runtime.threads import limit_threads
+from executors.runtime.threads import announce_threads, limit_threads
 
 _HOST = socket.gethostname()
 
@@ -46,20 +48,24 @@ def run_attempt(
     Returns
     -------
     Outcome
-        Of kind `ended`. The caller has directed stdout and stderr to the attempt's log.
+        Of kind `ended`. The caller has directed stdout and stderr to the attempt's log. The secrets
+        that the task brings are taken out of both, and out of the log.
     """
     started_at = dt.datetime.now(dt.UTC)
     context: AttemptContext | None = None
     fields: dict[str, Any]
+    masker = make_task_masker(task)
     try:
-        with _TerminationSignal():
-            context = AttemptContext(task, settings, tell, is_cancelled)
-            fields = {"state": "succeeded", "outputs": _carry_out(task, context, is_cancelled)}
+        with _TerminationSignal(), mask_output(masker):
+            context = AttemptContext(task, settings, tell, is_cancelled, masker)
+            outputs = _carry_out(task, context, is_cancelled, masker)
+            fields = {"state": "succeeded", "outputs": outputs}
     except BaseException as error:  # noqa: BLE001 - the edge of user code: all becomes an outcome
-        fields = describe_failure(error)
+        fields = describe_failure(error, masker)
     if context is not None:
         fields["metrics"] = context.metrics
         fields["progress"] = context.last_progress
+        fields["has_read_seed"] = context.has_read_seed
         context.close()
     return Outcome(
         attempt_id=task.attempt_id,
@@ -71,19 +77,22 @@ def run_attempt(
     )
 
 
-def _carry_out(task: Task, context: AttemptContext, is_cancelled: Callable[[], bool]) -> Any:
+def _carry_out(
+    task: Task, context: AttemptContext, is_cancelled: Callable[[], bool], masker: Masker | None
+) -> Any:
     if is_cancelled():
         raise AttemptCancelledError
     with context.catch_warnings():
+        announce_threads(task.resources.cpu)
         loaded = load_algorithm(task.entry, task.code_version)
+        limit_threads(task.resources.cpu)
         params = validate_params(loaded.info.params, task.params)
         _warn_of_deprecated(context, loaded, task.params)
         inputs = _load_inputs(context, loaded, task)
-        limit_threads(task.resources.cpu)
         result = loaded.info.function(context, params, *inputs)
         if is_cancelled():
             raise AttemptCancelledError
-        return store_outputs(task, loaded.info.outputs, result, lambda: context.workdir)
+        return store_outputs(task, loaded.info.outputs, result, lambda: context.workdir, masker)
 
 
 def _load_inputs(context: AttemptContext, loaded: LoadedAlgorithm, task: Task) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Read whole tables through a database connection that the configuration names.
+"""Read whole tables through a named database connection.
 
 SQLAlchemy speaks every dialect and quotes the names; it is used for users' databases here, never
 for the engine's own, which workers do not know.
@@ -95,5 +95,5 @@ class SqlConnection:
         reason = getattr(error, "orig", None) or error
         return InvalidInputError(
             f"Connection {self._name!r} cannot be read: {reason}.",
-            "Look at its settings in the configuration, and whether the server is up.",
+            "Look at its settings, and whether the server is up: dagengine connections test NAME.",
         )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from algorithms.base import Connection, Context
 from executors.base import ExecutorSettings, Outcome, Progress, Task
+from executors.masking import Masker
 from executors.runtime.artifacts import ArtifactReader
 from executors.runtime.errors import InvalidInputError
 from executors.runtime.failures import make_encodable
@@ -40,6 +41,8 @@ class AttemptContext(Context):
         Takes outcomes of kind `progress`.
     is_cancelled : callable
         Tells whether someone asked to stop.
+    masker : Masker, optional
+        Takes the task's secrets out of what is told.
     """
 
     def __init__(
@@ -48,17 +51,30 @@ class AttemptContext(Context):
         settings: ExecutorSettings,
         tell: Callable[[Outcome], None],
         is_cancelled: Callable[[], bool],
+        masker: Masker | None = None,
     ) -> None:
         super().__init__(task.seed, task.algorithm)
+        self.has_read_seed = False
         self.last_progress: Progress | None = None
         self._task = task
         self._settings = settings
         self._tell = tell
         self._is_cancelled = is_cancelled
+        self._masker = masker
         self._log: logging.Logger | None = None
         self._workdir: Path | None = None
         self._told_at = 0.0
         self.reader = ArtifactReader(settings.store_url, lambda: self.workdir)
+
+    @property
+    def seed(self) -> int:
+        """The attempt's seed; who reads it has a result that another seed does not give."""
+        self.has_read_seed = True
+        return self._seed
+
+    @seed.setter
+    def seed(self, value: int) -> None:
+        self._seed = value
 
     @property
     def log(self) -> logging.Logger:
@@ -81,7 +97,7 @@ class AttemptContext(Context):
         if not (math.isfinite(done) and math.isfinite(total)):
             done = total = 0.0
         self.last_progress = Progress(
-            done=float(done), total=float(total), message=make_encodable(str(message))
+            done=float(done), total=float(total), message=self._clean(message)
         )
         self._tell_soon()
 
@@ -90,8 +106,12 @@ class AttemptContext(Context):
         if not math.isfinite(value):
             self.log.warning("Metric %s is %s and is not recorded: no finite number.", name, value)
             return
-        super().metric(make_encodable(str(name)), value)
+        super().metric(self._clean(name), value)
         self._tell_soon()
+
+    def _clean(self, text: object) -> str:
+        words = str(text)
+        return make_encodable(self._masker.mask(words) if self._masker else words)
 
     def cancelled(self) -> bool:
         """Tell whether someone asked to stop."""
@@ -117,10 +137,21 @@ class AttemptContext(Context):
         if found is None:
             raise InvalidInputError(
                 f"The task carries no connection {name!r}.",
-                "Name it under `connections` in the configuration, and give the parameter the "
-                "format connection in its schema.",
+                "Store it with `dagengine connections add NAME`, and give the parameter the format "
+                "connection in its schema.",
             )
         return open_connection(name, found)
+
+    def secret(self, name: str) -> str:
+        """Return a stored secret."""
+        found = self._task.secrets.get(name)
+        if found is None:
+            raise InvalidInputError(
+                "The task carries no secret of this name.",
+                "Store it with `dagengine secrets add NAME`, and give the parameter that names it "
+                "the format secret in its schema.",
+            )
+        return found
 
     def load(self, reference: Any) -> Any:
         """Open an artifact's reference."""

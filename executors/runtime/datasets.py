@@ -10,13 +10,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from executors.base import DatasetRef
+from executors.runtime.egress import open_checked
 from executors.runtime.errors import InvalidInputError
 from executors.runtime.fetching import copy_stream
 from executors.store import get_local_path, get_scheme, is_local, open_filesystem
 
 _HTTP_SCHEMES = ("http", "https")
 _STORE_SCHEMES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "oss", "hdfs", "webhdfs", "memory")
-_HTTP_TIMEOUT_S = (10, 60)
+MAX_FETCHED_BYTES = 32 << 30
+"""No dataset whose size is not known is fetched beyond this."""
 _CHANGED_HINT = "Register the present file as a new version of the dataset."
 
 
@@ -63,7 +65,7 @@ class FetchedDataset:
     def _find_local(self) -> Path:
         path = Path(get_local_path(self._ref.uri))
         try:
-            found = os.stat(path)
+            found = os.lstat(path)
         except OSError as error:
             raise InvalidInputError(
                 f"The file {path} of dataset {self.id!r} cannot be read: {error.strerror}.",
@@ -80,7 +82,7 @@ class FetchedDataset:
         target = folder / (PurePosixPath(urlsplit(self.uri).path).name or "dataset")
         with target.open("wb") as file:
             if get_scheme(self.uri) in _HTTP_SCHEMES:
-                digest = _download(self.uri, file)
+                digest = _download(self._ref, file)
             else:
                 filesystem, path = open_filesystem(self.uri)
                 with filesystem.open(path, "rb") as source:
@@ -120,23 +122,36 @@ def check_uri(uri: str) -> None:
         raise InvalidInputError(f"The path {uri} of a dataset must be absolute, without '..'.")
 
 
-def _download(url: str, file: Any) -> str:
+def _download(ref: DatasetRef, file: Any) -> str:
     import requests
+    import urllib3
 
-    try:
-        with requests.get(
-            url,
-            stream=True,
-            timeout=_HTTP_TIMEOUT_S,
-            # A redirect could lead out of the root that the configuration allows.
-            allow_redirects=False,
-            headers={"Accept-Encoding": "identity"},
-        ) as reply:
-            if reply.status_code != requests.codes.ok:
-                raise InvalidInputError(
-                    f"{url} answered {reply.status_code}; 200 was expected.",
-                    "Redirects are not followed: register the final address.",
-                )
-            return copy_stream(reply.raw, file)
-    except requests.RequestException as error:
-        raise InvalidInputError(f"{url} cannot be read: {error}.") from error
+    limit = ref.size_bytes or MAX_FETCHED_BYTES
+    with open_checked(ref.uri, allows_private=ref.is_private) as reply:
+        if reply.status_code != requests.codes.ok:
+            raise InvalidInputError(
+                f"{ref.uri} answered {reply.status_code}; 200 was expected.",
+                "Redirects are not followed: register the final address.",
+            )
+        try:
+            return copy_stream(_Limited(reply.raw, limit), file)
+        except urllib3.exceptions.HTTPError as error:
+            raise InvalidInputError(f"{ref.uri} cannot be read to its end: {error}.") from error
+
+
+class _Limited:
+    """Ends the reading of a stream that goes on beyond what was announced."""
+
+    def __init__(self, source: Any, limit_bytes: int) -> None:
+        self._source = source
+        self._limit_bytes = limit_bytes
+        self._n_bytes = 0
+
+    def read(self, size: int) -> bytes:
+        data: bytes = self._source.read(size)
+        self._n_bytes += len(data)
+        if self._n_bytes > self._limit_bytes:
+            raise InvalidInputError(
+                f"More than the {self._limit_bytes} bytes came that were expected.", _CHANGED_HINT
+            )
+        return data

@@ -12,14 +12,26 @@ from executors.runtime.errors import AttemptCancelledError, RuntimeFailureError
 
 if TYPE_CHECKING:
     from executors.base import FailureReason
+    from executors.masking import Masker
 
 MESSAGE_LIMIT = 2_000
 TRACEBACK_LIMIT = 32_000
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
-def describe_failure(error: BaseException) -> dict[str, Any]:
-    """Return the fields of an outcome that tell how an attempt ended."""
+def describe_failure(error: BaseException, masker: Masker | None = None) -> dict[str, Any]:
+    """Return the fields of an outcome that tell how an attempt ended, without its secrets."""
+    fields = _describe(error)
+    for name, limit in (("message", MESSAGE_LIMIT), ("hint", MESSAGE_LIMIT), ("traceback", 0)):
+        text = fields.get(name, "")
+        if text:
+            # Masked before it is cut: the half of a secret at a cut would not be known again.
+            text = masker.mask(text) if masker else text
+            fields[name] = make_encodable(text[:limit] if limit else _cut_middle(text))
+    return fields
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
     if isinstance(error, AttemptCancelledError | KeyboardInterrupt):
         return _describe_cancel(error)
     if isinstance(error, AlgorithmError):
@@ -58,9 +70,9 @@ def _fail(
     return {
         "state": "failed",
         "reason": reason,
-        "message": make_encodable(message[:MESSAGE_LIMIT]),
-        "hint": make_encodable(hint[:MESSAGE_LIMIT]),
-        "traceback": make_encodable(traceback_text),
+        "message": message,
+        "hint": hint,
+        "traceback": traceback_text,
     }
 
 
@@ -86,13 +98,16 @@ def _format_traceback(error: BaseException) -> str:
         lines = traceback.format_exception(
             type(error), error, _skip_own_frames(error.__traceback__), chain=True
         )
-        text = "".join(lines)
+        return "".join(lines)
     except Exception:  # noqa: BLE001 - see _get_message
         return _get_message(error)
-    if len(text) > TRACEBACK_LIMIT:
-        half = TRACEBACK_LIMIT // 2
-        text = f"{text[:half]}\n  …\n{text[-half:]}"
-    return text
+
+
+def _cut_middle(text: str) -> str:
+    if len(text) <= TRACEBACK_LIMIT:
+        return text
+    half = TRACEBACK_LIMIT // 2
+    return f"{text[:half]}\n  …\n{text[-half:]}"
 
 
 def _skip_own_frames(trace: TracebackType | None) -> TracebackType | None:

@@ -23,12 +23,44 @@ def fetch_artifact(ref: ArtifactRef, store_url: str, make_workdir: Callable[[], 
     elsewhere is copied and its digest is checked.
     """
     if is_local(ref.uri):
-        path = Path(get_local_path(ref.uri))
-        check_local_file(path, get_local_path(store_url) if is_local(store_url) else "")
-        check_size(ref.uri, path.stat().st_size, ref.size_bytes)
-        return path
+        return check_local_artifact(ref, store_url)
     _check_below_store(ref.uri, store_url)
     return _copy_from_elsewhere(ref, make_workdir())
+
+
+def check_artifact(ref: ArtifactRef, store_url: str) -> None:
+    """Raise `InvalidInputError` unless an artifact is where it was stored, with the size it had.
+
+    What travels inline is there. Elsewhere the store is asked; its bytes are not fetched.
+    """
+    if ref.inline is not None:
+        return
+    if is_local(ref.uri):
+        check_local_artifact(ref, store_url)
+        return
+    _check_below_store(ref.uri, store_url)
+    filesystem, path = open_filesystem(ref.uri)
+    try:
+        size_bytes = int(filesystem.info(path)["size"])
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"The artifact {ref.uri} is gone.", _GONE_HINT) from error
+    check_size(ref.uri, size_bytes, ref.size_bytes)
+
+
+def check_local_artifact(ref: ArtifactRef, store_url: str) -> Path:
+    """Return the path of an artifact on this machine; raise unless it is what was stored.
+
+    A file with a second name may be one from elsewhere that was put in its place (a hard link), so
+    its digest is checked too; where backups make such names, that only costs time.
+    """
+    path = Path(get_local_path(ref.uri))
+    check_local_file(path, get_local_path(store_url) if is_local(store_url) else "")
+    found = path.stat()
+    check_size(ref.uri, found.st_size, ref.size_bytes)
+    if found.st_nlink > 1:
+        with path.open("rb") as file:
+            _check_digest(ref, hashlib.file_digest(file, "sha256").hexdigest())
+    return path
 
 
 def check_local_file(path: Path, root: str) -> None:
@@ -90,11 +122,15 @@ def _copy_from_elsewhere(ref: ArtifactRef, workdir: Path) -> Path:
     except FileNotFoundError as error:
         raise InvalidInputError(f"The artifact {ref.uri} is gone.", _GONE_HINT) from error
     check_size(ref.uri, partial.stat().st_size, ref.size_bytes)
+    _check_digest(ref, digest)
+    partial.rename(target)
+    return target
+
+
+def _check_digest(ref: ArtifactRef, digest: str) -> None:
     if digest != ref.sha256:
         raise InvalidInputError(
             f"The artifact {ref.uri} is not what was stored: its digest is {digest[:12]}…, "
             f"{ref.sha256[:12]}… was recorded.",
             _GONE_HINT,
         )
-    partial.rename(target)
-    return target

@@ -83,13 +83,9 @@ def load_report(ref: ArtifactRef, store_url: str) -> Any:
 def check_uri(ref: ArtifactRef, store_url: str) -> None:
     """Raise unless an artifact is a plain file of the store."""
     if is_local(ref.uri):
-        from pathlib import Path
+        from executors.runtime.fetching import check_local_artifact
 
-        from executors.runtime.fetching import check_local_file, check_size
-
-        path = Path(get_local_path(ref.uri))
-        check_local_file(path, get_local_path(store_url))
-        check_size(ref.uri, path.stat().st_size, ref.size_bytes)
+        check_local_artifact(ref, store_url)
     elif not ref.uri.startswith(store_url.rstrip("/") + "/") or "/../" in ref.uri:
         raise InvalidInputError(f"The artifact {ref.uri} does not lie in the store {store_url}.")
 

@@ -14,18 +14,33 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from executors.store import get_local_path, is_local, join_url, open_filesystem
+from executors.runtime.errors import InvalidOutputError
+from executors.store import (
+    N_FOLDERS_ABOVE_ATTEMPT,
+    get_local_path,
+    is_local,
+    join_url,
+    open_filesystem,
+)
 
 COPY_BLOCK_BYTES = 1 << 20
+_DIGEST_BLOCK_BYTES = 1 << 18
+"""So small that what was digested still lies in the processor's cache when it is written."""
+_WRITEBACK_BYTES = 8 << 20
 
 
 class DigestingFile:
-    """A file being written whose digest and size are known when it is closed."""
+    """A file being written whose digest and size are known when it is closed.
+
+    Of a large one the disk gets the beginning while the rest is still being digested; `close` then
+    waits for what is left.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = open(path, "xb", buffering=0)  # noqa: SIM115 - closed by close
         self._digest = hashlib.sha256()
         self.size_bytes = 0
+        self._n_begun_bytes = 0
         self.closed = False
 
     @property
@@ -36,12 +51,22 @@ class DigestingFile:
     def write(self, data: bytes | memoryview) -> int:
         """Write all of the data."""
         view = memoryview(data).cast("B")
-        self._digest.update(view)
-        written = 0
-        while written < len(view):
-            written += self._file.write(view[written:]) or 0
-        self.size_bytes += written
-        return written
+        for start in range(0, len(view), _DIGEST_BLOCK_BYTES):
+            block = view[start : start + _DIGEST_BLOCK_BYTES]
+            self._digest.update(block)
+            written = 0
+            while written < len(block):
+                written += self._file.write(block[written:]) or 0
+            self.size_bytes += written
+            if self.size_bytes - self._n_begun_bytes >= _WRITEBACK_BYTES:
+                self._begin_writeback()
+        return len(view)
+
+    def _begin_writeback(self) -> None:
+        from executors.runtime.writeback import begin_writeback
+
+        start, self._n_begun_bytes = self._n_begun_bytes, self.size_bytes
+        begin_writeback(self._file.fileno(), start, self.size_bytes - start)
 
     def tell(self) -> int:
         """Return the position, which is the size."""
@@ -131,6 +156,7 @@ class StagedFolder:
         target = Path(get_local_path(self.url))
         path = target.with_name(target.name + suffix)
         _make_parents(target.parent)
+        _check_no_link(target)
         path.mkdir()
         return path
 
@@ -144,6 +170,16 @@ def _make_parents(folder: Path) -> None:
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
         _sync_folder(path.parent)
+
+
+def _check_no_link(target: Path) -> None:
+    """Raise where a link that somebody put into the store would lead what is written elsewhere."""
+    for folder in target.parents[:N_FOLDERS_ABOVE_ATTEMPT]:
+        if folder.is_symlink():
+            raise InvalidOutputError(
+                f"A link stands in the place of the store's folder {folder}.",
+                "Remove it, and find out which operator made it.",
+            )
 
 
 def _move_into_place(fresh: Path, target: Path) -> None:

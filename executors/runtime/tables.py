@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from executors.runtime.errors import InvalidInputError, InvalidOutputError
 from executors.runtime.staging import DigestingFile
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 PARQUET_SUFFIX = ".parquet"
@@ -72,13 +74,38 @@ def read_table(path: Path, ref: ArtifactRef) -> pa.Table:
     """Open a stored table, mapped into memory where its format allows it, and check its footer."""
     import pyarrow as pa
 
+    return _read(path, ref, lambda: pa.memory_map(str(path)))
+
+
+def read_frame(path: Path, ref: ArtifactRef) -> pd.DataFrame:
+    """Open a stored table as a DataFrame, which is the algorithm's own to change.
+
+    The numbers of a large table stay in the file, mapped into memory, until they are written to.
+    """
+    import pyarrow as pa
+
+    from executors.runtime import frames
+
+    source = None
+    if path.suffix != PARQUET_SUFFIX and ref.size_bytes >= frames.SMALLEST_BYTES:
+        source = frames.map_privately(path)
+    if source is None:
+        copied: pd.DataFrame = read_table(path, ref).to_pandas()
+        return copied
+    buffer = pa.py_buffer(source)
+    return frames.show_as_frame(_read(path, ref, lambda: buffer), source, buffer.address)
+
+
+def _read(path: Path, ref: ArtifactRef, open_source: Callable[[], Any]) -> pa.Table:
+    import pyarrow as pa
+
     try:
         if path.suffix == PARQUET_SUFFIX:
             import pyarrow.parquet as pq
 
             table = pq.read_table(path, memory_map=True)
         else:
-            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            table = pa.ipc.open_file(open_source()).read_all()
     except (pa.ArrowException, OSError) as error:
         raise InvalidInputError(
             f"The table {path} is damaged: {_describe(error)}.",
@@ -89,11 +116,6 @@ def read_table(path: Path, ref: ArtifactRef) -> pa.Table:
             f"The table {path} has {table.num_rows} rows; {ref.rows} were stored."
         )
     return table
-
-
-def convert_to_pandas(table: pa.Table) -> Any:
-    """Return a table as a pandas DataFrame."""
-    return table.to_pandas()
 
 
 def _describe(error: Exception) -> str:

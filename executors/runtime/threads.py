@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 
 _NUMERIC = ("numpy", "scipy", "sklearn", "torch", "pyarrow")
+_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMEXPR_MAX_THREADS",
+    "NUMBA_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "RAYON_NUM_THREADS",
+    "LOKY_MAX_CPU_COUNT",
+)
 _applied: tuple[int, tuple[str, ...]] | None = None
+
+
+def announce_threads(cpu: float) -> None:
+    """Set the environment for libraries that are not loaded yet, and for processes to come.
+
+    joblib looks there each time that it starts workers for `n_jobs=-1`.
+    """
+    wanted = str(_count_threads(cpu))
+    for name in _VARIABLES:
+        if os.environ.get(name) != wanted:
+            os.environ[name] = wanted
 
 
 def limit_threads(cpu: float) -> None:
     """Set the thread pools of the numeric libraries that are loaded; free where none is.
 
-    Environment variables are read when a library is imported, which is too late in a warm worker.
+    They read the environment when they are loaded, which is too late in a warm worker.
     Looking the pools up takes a millisecond, so it is done when something changed only.
     """
     global _applied
     loaded = tuple(name for name in _NUMERIC if name in sys.modules)
     if not loaded:
         return
-    n_threads = max(1, math.ceil(cpu))
+    n_threads = _count_threads(cpu)
     if _applied == (n_threads, loaded):
         return
     import threadpoolctl
@@ -28,3 +53,7 @@ def limit_threads(cpu: float) -> None:
     if "pyarrow" in loaded:
         sys.modules["pyarrow"].set_cpu_count(n_threads)
     _applied = (n_threads, loaded)
+
+
+def _count_threads(cpu: float) -> int:
+    return max(1, math.ceil(cpu))

@@ -6,6 +6,7 @@ Requests are put together here in one write; answers are parsed by `httptools` (
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from dataclasses import dataclass
@@ -55,8 +56,10 @@ class _ReplyReader:
             self._headers = {}
 
     def reply(self) -> HttpReply:
-        """Return the whole answer."""
-        return HttpReply(self.parser.get_status_code(), b"".join(self._body), self._headers)
+        """Return the whole answer; nothing more is read."""
+        reply = HttpReply(self.parser.get_status_code(), b"".join(self._body), self._headers)
+        del self.parser  # parser and reader hold each other: only the collector would free them
+        return reply
 
 
 class _ClosedBeforeReplyError(OSError):
@@ -88,6 +91,7 @@ class HttpClient:
             lines["Authorization"] = f"Bearer {token}"
         self._head = _render(lines)
         self._sock: socket.socket | None = None
+        self.is_aborted = False
 
     def request(
         self,
@@ -118,7 +122,7 @@ class HttpClient:
                 return self._exchange(message, wait_s)
             except (_ClosedBeforeReplyError, ConnectionResetError, BrokenPipeError):
                 self.close()
-                if not was_open:
+                if not was_open or self.is_aborted:
                     raise
                 return self._exchange(message, wait_s)
         except (OSError, httptools.HttpParserError) as error:
@@ -131,12 +135,22 @@ class HttpClient:
             self._sock.close()
             self._sock = None
 
+    def abort(self) -> None:
+        """End the request that another thread waits for, and refuse any later one."""
+        self.is_aborted = True
+        sock = self._sock
+        if sock is not None:
+            with contextlib.suppress(OSError):  # it was closed meanwhile
+                sock.shutdown(socket.SHUT_RDWR)
+
     def _exchange(self, message: bytes, timeout_s: float) -> HttpReply:
         sock = self._sock
         if sock is None:
             sock = self._sock = self._connect(timeout_s)
         else:
             sock.settimeout(timeout_s)
+        if self.is_aborted:
+            raise ConnectionAbortedError("the request was given up")
         sock.sendall(message)
         reader = _ReplyReader()
         while not reader.is_complete:

@@ -16,6 +16,7 @@ if context.is_offline_mode():
 else:
     context.configure(
         connection=attributes["connection"],
+        version_table=attributes.get("version_table", "alembic_version"),
         target_metadata=tables.metadata,
         transactional_ddl=False,
     )

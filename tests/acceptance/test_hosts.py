@@ -101,7 +101,9 @@ def test_labelled_operators_land_on_the_hosts_that_bear_the_labels(
 ) -> None:
     here, b, c = hosts
     home = tmp_path / "dag_engine"
-    made = dagengine("tokens", "add", "hosts", "--home", str(home), "-o", "json")
+    made = dagengine(
+        "tokens", "add", "hosts", "--role", "operator", "--home", str(home), "-o", "json"
+    )
     assert made.returncode == 0, made.stderr
     token = json.loads(made.stdout)["token"]
     with run_dag_engine(home, "--host", here.address, prefix=here.prefix) as service:

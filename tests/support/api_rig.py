@@ -36,7 +36,6 @@ def write_dag(*operators: str, name: str = "", algorithm: str = "noop", **run: A
         for source in filter(None, sources.split(",")):
             edge = {"target": target, "source_index": 0, "target_index": 0}
             rels.setdefault(source, []).append(edge)
-    extra = {"run": run} if run else {}
     dag: dict[str, Any] = {
         "operator_list": names,
         "operator_rels": rels,
@@ -46,7 +45,7 @@ def write_dag(*operators: str, name: str = "", algorithm: str = "noop", **run: A
                 "data_type": "本地python",
                 "cn_name": f"算子 {one}",
                 "params": {},
-                **extra,
+                **({"run": dict(run)} if run else {}),
             }
             for one in names
         },

@@ -30,6 +30,7 @@ class EngineStandIn:
     def __init__(self, scheduler_url: str, engine_id: str = "e1", marker: str = "") -> None:
         self.engine_id = engine_id
         self.incarnation = "first"
+        self.sealing_key = ""
         self.marker = marker
         self.items: dict[str, DispatchItem] = {}
         self.cancels: list[str] = []
@@ -54,17 +55,24 @@ class EngineStandIn:
         return Response(200, b"{}")
 
     def ask_to_register(
-        self, inventory: list[InventoryItem] | None = None, slots: int = 4
+        self,
+        inventory: list[InventoryItem] | None = None,
+        slots: int = 4,
+        number: int = 0,
+        epoch: int = 0,
     ) -> HttpReply:
         """Register and return the raw answer."""
         registration = Registration(
             engine_id=self.engine_id,
             incarnation=self.incarnation,
+            number=number,
+            epoch=epoch,
             url=self._server.url,
             slots=slots,
             executors=[ExecutorOffer(name="local", slots=slots)],
             store_marker=self.marker,
             inventory=inventory or [],
+            sealing_key=self.sealing_key,
         )
         return self.client.request(
             "POST", "/internal/v1/operator-engines", msgspec.json.encode(registration)

@@ -5,6 +5,8 @@ so that a test can count what really ran.
 """
 
 import ctypes
+import functools
+import mmap
 import os
 import signal
 import subprocess
@@ -18,6 +20,8 @@ from pydantic import BaseModel
 from algorithms.base import AlgorithmError, Context, Port, algorithm
 
 REPORT = [Port("report", "report")]
+fault = functools.partial(algorithm, outputs=REPORT, cacheable=False)
+"""What misbehaves has to do so each time: a former result must not stand in."""
 
 
 class Params(BaseModel):
@@ -37,7 +41,7 @@ class OkParams(Params):
     gate: str = ""
 
 
-@algorithm("ok", title="Succeed, when a gate file is there", outputs=REPORT)
+@fault("ok", title="Succeed, when a gate file is there")
 def ok(context: Context, params: OkParams) -> dict:
     note(params, "ok")
     while params.gate and not Path(params.gate).exists():
@@ -45,13 +49,13 @@ def ok(context: Context, params: OkParams) -> dict:
     return {"value": params.value}
 
 
-@algorithm("raise", title="Raise", outputs=REPORT)
+@fault("raise", title="Raise")
 def raise_error(context: Context, params: Params) -> dict:
     note(params, "raise")
     raise ValueError("列名不对: no column 'age'")
 
 
-@algorithm("refuse_input", title="Find fault with the input", outputs=REPORT)
+@fault("refuse_input", title="Find fault with the input")
 def refuse_input(context: Context, params: Params) -> dict:
     note(params, "refuse_input")
     raise AlgorithmError("The table is empty.", hint="Choose another table.")
@@ -64,7 +68,7 @@ class UnpicklableError(Exception):
         self.b = b
 
 
-@algorithm("raise_unpicklable", title="Raise what cannot be pickled", outputs=REPORT)
+@fault("raise_unpicklable", title="Raise what cannot be pickled")
 def raise_unpicklable(context: Context, params: Params) -> dict:
     note(params, "raise_unpicklable")
     raise UnpicklableError("cannot travel", "b")
@@ -74,13 +78,13 @@ class ExitParams(Params):
     code: int = 3
 
 
-@algorithm("exit", title="End the process", outputs=REPORT)
+@fault("exit", title="End the process")
 def exit_process(context: Context, params: ExitParams) -> dict:
     note(params, "exit")
     os._exit(params.code)
 
 
-@algorithm("kill", title="Kill the process", outputs=REPORT)
+@fault("kill", title="Kill the process")
 def kill(context: Context, params: Params) -> dict:
     note(params, "kill")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -88,7 +92,7 @@ def kill(context: Context, params: Params) -> dict:
     return {}
 
 
-@algorithm("segfault", title="Read where nothing is", outputs=REPORT)
+@fault("segfault", title="Read where nothing is")
 def segfault(context: Context, params: Params) -> dict:
     note(params, "segfault")
     ctypes.string_at(0)
@@ -100,7 +104,7 @@ class HangParams(Params):
     is_deaf: bool = False
 
 
-@algorithm("hang", title="Never end; deaf to SIGTERM if asked", outputs=REPORT)
+@fault("hang", title="Never end; deaf to SIGTERM if asked")
 def hang(context: Context, params: HangParams) -> dict:
     if params.is_deaf:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -109,11 +113,17 @@ def hang(context: Context, params: HangParams) -> dict:
     return {}
 
 
+@fault("spin", title="Loop in C without ever giving the interpreter back")
+def spin(context: Context, params: Params) -> dict:
+    note(params, "spin")
+    return {"sum": sum(range(10**13))}
+
+
 class SlowStartParams(Params):
     seconds: float = 0.3
 
 
-@algorithm("slow_start", title="Take a while", outputs=REPORT)
+@fault("slow_start", title="Take a while")
 def slow_start(context: Context, params: SlowStartParams) -> dict:
     note(params, "slow_start")
     time.sleep(params.seconds)
@@ -124,13 +134,13 @@ class HugeParams(Params):
     n_bytes: int = 5_000_000
 
 
-@algorithm("huge_result", title="Give a large report", outputs=REPORT)
+@fault("huge_result", title="Give a large report")
 def huge_result(context: Context, params: HugeParams) -> dict:
     note(params, "huge_result")
     return {"text": "x" * params.n_bytes}
 
 
-@algorithm("huge_log", title="Write a large log", outputs=REPORT)
+@fault("huge_log", title="Write a large log")
 def huge_log(context: Context, params: HugeParams) -> dict:
     note(params, "huge_log")
     line = b"0123456789abcde\n"
@@ -145,7 +155,7 @@ class SpeakParams(Params):
     n_times: int = 1
 
 
-@algorithm("speak", title="Write to the log in every way", outputs=REPORT)
+@fault("speak", title="Write to the log in every way")
 def speak(context: Context, params: SpeakParams) -> dict:
     note(params, "speak")
     for _ in range(params.n_times):
@@ -155,16 +165,19 @@ def speak(context: Context, params: SpeakParams) -> dict:
     return {}
 
 
+# The last change of the ledger is the deed, for whoever measures how soon it is noticed.
 class HogParams(Params):
     limit_mb: int = 4000
 
 
-@algorithm("memory_hog", title="Take more and more memory", outputs=REPORT)
+@fault("memory_hog", title="Take more and more memory")
 def memory_hog(context: Context, params: HogParams) -> dict:
     note(params, "memory_hog")
     held = []
     for _ in range(params.limit_mb // 8):
         held.append(b"x" * (8 * 1024 * 1024))
+        if params.ledger:
+            os.utime(params.ledger)
         time.sleep(0.005)
     return {"held": len(held)}
 
@@ -173,7 +186,7 @@ class ChildHogParams(Params):
     then: Literal["hang", "fail"] = "hang"
 
 
-@algorithm("child_hog", title="Have a child take more and more memory", outputs=REPORT)
+@fault("child_hog", title="Have a child take more and more memory")
 def child_hog(context: Context, params: ChildHogParams) -> dict:
     note(params, "child_hog")
     child = os.fork()
@@ -195,7 +208,7 @@ class HoldParams(Params):
 _kept = []
 
 
-@algorithm("hold_memory", title="Take memory; keep some for ever", outputs=REPORT)
+@fault("hold_memory", title="Take memory; keep some for ever")
 def hold_memory(context: Context, params: HoldParams) -> dict:
     note(params, "hold_memory")
     _kept.append(b"x" * (params.keep_mb << 20))
@@ -208,7 +221,7 @@ class ChildParams(Params):
     then: Literal["hang", "return", "die"] = "hang"
 
 
-@algorithm("forks_setsid_child", title="Leave a daemon behind, deaf to SIGTERM", outputs=REPORT)
+@fault("forks_setsid_child", title="Leave a daemon behind, deaf to SIGTERM")
 def forks_setsid_child(context: Context, params: ChildParams) -> dict:
     between = os.fork()
     if between == 0:
@@ -233,7 +246,7 @@ class CrowdParams(Params):
     n_children: int = 20
 
 
-@algorithm("forks_crowd", title="Fork children that fork children", outputs=REPORT)
+@fault("forks_crowd", title="Fork children that fork children")
 def forks_crowd(context: Context, params: CrowdParams) -> dict:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for _ in range(params.n_children):
@@ -247,7 +260,34 @@ def forks_crowd(context: Context, params: CrowdParams) -> dict:
     return {}
 
 
-@algorithm("forked_child_returns", title="Fork; the child comes back too", outputs=REPORT)
+class BombParams(Params):
+    limit: int = 1000
+    n_most: int = 2000
+
+
+@fault("fork_bomb", title="Fork without end")
+def fork_bomb(context: Context, params: BombParams) -> dict:
+    """Every process forks and forks, whatever is refused. The deed is done when there are more
+    than `limit`; `n_most` bounds it where nothing else does.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    born = mmap.mmap(-1, params.n_most)  # a byte each: no process writes over another's
+    is_done = mmap.mmap(-1, 1)
+    while (n := born[:].count(1)) < params.n_most - 100:
+        is_refused = False
+        try:
+            if os.fork() == 0:
+                born[os.getpid() % params.n_most] = 1
+        except OSError:
+            is_refused = True
+        if (is_refused or n >= params.limit) and not is_done[0]:
+            is_done[0] = 1
+            note(params, "fork_bomb")
+    time.sleep(600)
+    return {}
+
+
+@fault("forked_child_returns", title="Fork; the child comes back too")
 def forked_child_returns(context: Context, params: Params) -> dict:
     pid = os.fork()
     note(params, "child" if pid == 0 else "parent")
@@ -260,18 +300,42 @@ class CloseParams(Params):
     first: int = 3
 
 
-@algorithm("closes_descriptors", title="Close what is not its own", outputs=REPORT)
+@fault("closes_descriptors", title="Close what is not its own")
 def closes_descriptors(context: Context, params: CloseParams) -> dict:
     note(params, "closes_descriptors")
-    os.closerange(params.first, 256)
+    os.closerange(params.first, 65536)
     return {}
+
+
+class LeakParams(Params):
+    n: int = 100
+    seconds: float = 0.0
+
+
+@fault("leaves_threads", title="Start threads that never end")
+def leaves_threads(context: Context, params: LeakParams) -> dict:
+    note(params, "leaves_threads")
+    for _ in range(params.n):
+        threading.Thread(target=threading.Event().wait).start()
+    time.sleep(params.seconds)
+    return {"threads": threading.active_count()}
+
+
+_open_files = []
+
+
+@fault("leaves_files_open", title="Open files and never close them")
+def leaves_files_open(context: Context, params: LeakParams) -> dict:
+    note(params, "leaves_files_open")
+    _open_files.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(params.n))
+    return {"pid": os.getpid(), "files": len(os.listdir("/proc/self/fd"))}
 
 
 class WorkdirParams(Params):
     is_killed: bool = False
 
 
-@algorithm("uses_workdir", title="Write into the private folder", outputs=REPORT)
+@fault("uses_workdir", title="Write into the private folder")
 def uses_workdir(context: Context, params: WorkdirParams) -> dict:
     note(params, str(context.workdir))
     (context.workdir / "part.bin").write_bytes(b"x" * 1000)
@@ -285,7 +349,7 @@ class ProgressParams(Params):
     step_s: float = 0.15
 
 
-@algorithm("progress", title="Tell progress", outputs=REPORT)
+@fault("progress", title="Tell progress")
 def progress(context: Context, params: ProgressParams) -> dict:
     note(params, "progress")
     for step in range(params.n_steps):
@@ -295,7 +359,7 @@ def progress(context: Context, params: ProgressParams) -> dict:
     return {}
 
 
-@algorithm("leaves_mess", title="Change what the next task sees", outputs=REPORT)
+@fault("leaves_mess", title="Change what the next task sees")
 def leaves_mess(context: Context, params: Params) -> dict:
     note(params, "leaves_mess")
     os.chdir("/")
@@ -304,7 +368,7 @@ def leaves_mess(context: Context, params: Params) -> dict:
     return {"pid": os.getpid()}
 
 
-@algorithm("look_around", title="Tell what the surroundings are", outputs=REPORT)
+@fault("look_around", title="Tell what the surroundings are")
 def look_around(context: Context, params: Params) -> dict:
     note(params, "look_around")
     return {

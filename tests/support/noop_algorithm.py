@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
-from algorithms.base import Context, algorithm
+from algorithms.base import Context, Port, algorithm
 
 
 class NoParams(BaseModel):
     pass
+
+
+@algorithm(
+    "pass_on",
+    title="Pass on",
+    title_zh="传递",
+    family="test",
+    version="1",
+    inputs=[Port("parents", "any", optional=True, many=True)],
+    outputs=[Port("result", "report")],
+    cacheable=False,
+)
+def pass_on(context: Context, params: NoParams, parents: list[Any]) -> dict[str, int]:
+    """Say a word, and count what came."""
+    context.log.info("passed on")
+    return {"n_parents": len(parents)}
 
 
 class WaitParams(BaseModel):

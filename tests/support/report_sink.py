@@ -25,6 +25,8 @@ from executors.base import (
 from executors.transport.http_client import HttpClient, HttpReply
 from executors.transport.http_server import HttpServer, Request, Response, problem
 
+_PATIENCE_S = 5.0
+
 
 class ReportSink:
     """Takes registrations, heartbeats and reports, and hands out tasks.
@@ -95,7 +97,14 @@ class ReportSink:
             if self._client is not None:
                 self._client.close()
             self._client = HttpClient(registration.url)
-        return self._client.request("POST", "/tasks", msgspec.json.encode(dispatch))
+        body = msgspec.json.encode(dispatch)
+        until = time.monotonic() + _PATIENCE_S
+        # As the dag engine does: the answer to a registration may not have been read yet.
+        while (reply := self._client.request("POST", "/tasks", body)).status == 503:
+            if time.monotonic() > until:
+                break
+            time.sleep(0.01)
+        return reply
 
     def ask(self, method: str, path: str) -> HttpReply:
         registration = self.registrations[-1]

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from dag_engine.core.access import LOCAL_ADMIN
 from dag_engine.core.plan import Plan, PlannedInput, PlannedTask
 from dag_engine.scheduler.http import SECRET_HEADER, SchedulerServer
 from dag_engine.scheduler.loop import Scheduler
@@ -31,6 +32,7 @@ class SchedulerRig:
         self._http = HttpServer(lambda request: self._server.handle(request), name="scheduler")
         self.url = self._http.url
         lease_s = changes.pop("lease_s", 2.0)
+        find_caller = changes.pop("find_caller", lambda _: LOCAL_ADMIN)
         fields: dict[str, Any] = {
             "tokens": AttemptTokens(SECRET),
             "store_url": f"file://{home}/artifacts",
@@ -39,16 +41,13 @@ class SchedulerRig:
             "heartbeat_s": 0.2,
             "engine_lease_s": 60.0,
             "queue_limits": {},
-            "connections": {},
             **changes,
         }
         store = SchedulerStore(
             database, holder=f"rig:{secrets.token_hex(4)}", url=self.url, lease_s=lease_s
         )
         self.scheduler = Scheduler(store, Surroundings(**fields), lease_s)
-        self._server = SchedulerServer(
-            self.scheduler, SECRET, needs_token=False, is_token=lambda _: False
-        )
+        self._server = SchedulerServer(self.scheduler, SECRET, find_caller)
         self._thread = threading.Thread(target=self.scheduler.run, name="scheduler-loop")
         self.client = HttpClient(self.url, headers={SECRET_HEADER: SECRET})
 
@@ -67,10 +66,13 @@ class SchedulerRig:
         self.client.close()
         self.scheduler.store.close()
 
-    def accept(self, *operators: str, hint: bool = True, **fields: Any) -> str:
+    def accept(
+        self, *operators: str, hint: bool = True, namespace: str = "default", **fields: Any
+    ) -> str:
         """Accept a run of operators such as `b<a`, in the order of their indexes; return its id."""
         plan = Plan(tasks=_plan_tasks(operators, fields))
-        accepted = runs.accept_run(self.database, NewRun(dag_id="d1", dag_version=1, plan=plan))
+        new = NewRun(namespace=namespace, dag_id="d1", dag_version=1, plan=plan)
+        accepted = runs.accept_run(self.database, new)
         if hint:
             self.hint(accepted.run.id)
         return accepted.run.id

@@ -6,6 +6,7 @@ has changed its parent, session or process group.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -24,7 +25,7 @@ from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "DAGENGINE_TEST_MARK"
-START_S = 40.0
+START_S = 90.0
 STOP_S = 20.0
 
 
@@ -37,19 +38,21 @@ class RunningService:
     output: Path
     mark: str
     url: str = ""
+    output_from: int = 0
     session: requests.Session = field(default_factory=requests.Session)
 
     def read_output(self) -> str:
         """What it said so far."""
-        return self.output.read_text(encoding="utf-8", errors="replace")
+        return self.output.read_bytes()[self.output_from :].decode("utf-8", "replace")
 
     def find_pids(self) -> dict[str, int]:
         """Process ids by name, as the pid files tell them: `api`, `scheduler`, `engine-main` …"""
         pids = {}
         for path in (self.home / "run").glob("*.pid"):
-            text = path.read_text(encoding="ascii").strip()
-            if text:
-                pids[path.stem] = int(text)
+            # What was killed a moment ago may be tidied up just now.
+            with contextlib.suppress(FileNotFoundError):
+                if text := path.read_text(encoding="ascii").strip():
+                    pids[path.stem] = int(text)
         return pids
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
@@ -221,10 +224,27 @@ def _run(
     env: Mapping[str, str] | None,
     prefix: tuple[str, ...] = (),
 ) -> Iterator[RunningService]:
+    service = start_service(home, command, env, prefix)
+    try:
+        yield service
+        service.stop()
+        service.check_nothing_left()
+    finally:
+        kill_service(service)
+
+
+def start_service(
+    home: Path,
+    command: tuple[str, ...],
+    env: Mapping[str, str] | None = None,
+    prefix: tuple[str, ...] = (),
+) -> RunningService:
+    """Start a service that the caller ends: by `stop`, or by `kill_service`."""
     mark = uuid.uuid4().hex
     home.mkdir(parents=True, exist_ok=True)
     output = home / "output.txt"
-    with output.open("wb") as file:
+    with output.open("ab") as file:
+        output_from = file.tell()  # what a former service of this home said stands before
         process = subprocess.Popen(
             [*prefix, sys.executable, "-m", "dag_engine.cli", *command],
             env=make_environment(env) | {MARK: mark},
@@ -233,17 +253,16 @@ def _run(
             stdout=file,
             stderr=subprocess.STDOUT,
         )
-    service = RunningService(home, process, output, mark)
-    try:
-        yield service
-        service.stop()
-        service.check_nothing_left()
-    finally:
-        service.session.close()
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        _kill_marked(mark)
+    return RunningService(home, process, output, mark, output_from=output_from)
+
+
+def kill_service(service: RunningService) -> None:
+    """Kill a service, where it runs, with all that it has started."""
+    service.session.close()
+    if service.process.poll() is None:
+        service.process.kill()
+        service.process.wait()
+    _kill_marked(service.mark)
 
 
 def _kill_marked(mark: str) -> None:

@@ -10,7 +10,9 @@ from dag_engine.core.changes import (
     ArtifactRow,
     AttemptRow,
     Batch,
+    EntryRow,
     EventRow,
+    FindingRow,
     RunRow,
     TaskRow,
 )
@@ -141,6 +143,9 @@ def make_full_batch(run_id: str) -> Batch:
         log_bytes=123,
     )
     batch.artifacts.append(ArtifactRow(run_id, 0, 0, 1, make_ref()))
+    key = f"key of {run_id}"
+    batch.entries["default", key] = EntryRow("default", key, run_id, 0, 1, MOMENT)
+    batch.findings[run_id, 0] = FindingRow(run_id, 0, "gone", "r1", 2, 1, "不见了")
     batch.events.append(EventRow(run_id, 1, MOMENT, "run", None, 0, "pending", "running"))
     batch.events.append(
         EventRow(run_id, 2, MOMENT, "task", "算子_0", 1, "running", "succeeded", "ran", "成功")

@@ -1,10 +1,12 @@
 // Calls of the API. The token, where one is needed, lives in this tab only and travels in a header.
 
+import { sayRefusal } from "./words.js";
+
 const BASE = "/api/v1";
 
 export class Refused extends Error {
   constructor(problem) {
-    super([problem.detail, problem.hint].filter(Boolean).join(" "));
+    super(sayRefusal(problem.code) || [problem.detail, problem.hint].filter(Boolean).join(" "));
     this.status = problem.status;
     this.code = problem.code;
   }
@@ -18,6 +20,10 @@ function headers(more) {
 export async function call(method, path, { accept = "application/json", signal } = {}) {
   const reply = await fetch(BASE + path, { method, headers: headers({ Accept: accept }), signal });
   if (reply.ok) return reply;
+  throw await refusal(reply);
+}
+
+async function refusal(reply) {
   let problem = { status: reply.status, detail: `${reply.status} ${reply.statusText}` };
   try {
     problem = await reply.json();
@@ -25,7 +31,7 @@ export async function call(method, path, { accept = "application/json", signal }
     // the answer was no problem document; the status says enough
   }
   if (reply.status === 401) askForToken();
-  throw new Refused(problem);
+  return new Refused(problem);
 }
 
 export async function get(path, options) {
@@ -53,7 +59,7 @@ export async function* events(path, signal, lastId) {
     headers: headers({ Accept: "text/event-stream", ...extra }),
     signal,
   });
-  if (!reply.ok) throw new Refused({ status: reply.status, detail: reply.statusText });
+  if (!reply.ok) throw await refusal(reply);
   const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
   let kept = "";
   for (;;) {

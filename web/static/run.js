@@ -1,5 +1,6 @@
 // One run, live: the states of its operators by the event stream, logs, previews and reports.
 
+import { may, startAccess } from "./access.js";
 import { download, events, get, post } from "./api.js";
 import { reportCard } from "./charts.js";
 import { bytes, duration, facts, FINAL, fillProgress, make, moment, showMessage, stateBadge } from "./parts.js";
@@ -260,6 +261,9 @@ setInterval(() => {
 }, 1000);
 at("title").textContent = runId;
 startLanguage();
+startAccess()
+  .then(() => { at("controls").hidden = !may("submitter"); })
+  .catch((error) => showMessage(error.message));
 refreshLoop();
 follow();
 if (location.hash.length > 1) {

@@ -1,5 +1,6 @@
 // The list of runs, read again every two seconds while the page is seen.
 
+import { startAccess } from "./access.js";
 import { get } from "./api.js";
 import { duration, fillProgress, make, moment, showMessage, stateBadge } from "./parts.js";
 import { onLanguage, say, sayState, startLanguage } from "./words.js";
@@ -69,4 +70,5 @@ onLanguage(() => {
   show();
 });
 startLanguage();
+startAccess().catch((error) => showMessage(error.message));
 follow();

@@ -14,8 +14,13 @@ const WORDS = {
     cut: "The first {0} of {1} operators are shown.", report: "Evaluation", confusion: "Confusion matrix",
     actual: "actual", predicted: "predicted", positive: "positive", negative: "negative",
     curve: "Curve",
-    first_rows: "First {0} of {1} rows",
-    states: {}, reasons: {},
+    first_rows: "First {0} of {1} rows", caller: "{0} · {1} in {2}",
+    states: {}, reasons: {}, roles: {},
+    refusals: {
+      token_missing: "This service asks for a token.",
+      token_unknown: "The token is not known, was revoked, or has expired.",
+      role_too_small: "The token's role does not allow this.",
+    },
   },
   zh: {
     other: "English", docs: "接口文档", runs: "运行", run: "运行", dag: "流程", state: "状态", tasks: "任务",
@@ -30,7 +35,13 @@ const WORDS = {
     cut: "只显示 {1} 个算子中的前 {0} 个。", report: "评估", confusion: "混淆矩阵",
     actual: "实际", predicted: "预测", positive: "正类", negative: "负类",
     curve: "曲线",
-    first_rows: "共 {1} 行，显示前 {0} 行",
+    first_rows: "共 {1} 行，显示前 {0} 行", caller: "{0} · {1} · 命名空间 {2}",
+    roles: { viewer: "查看者", submitter: "提交者", operator: "运维者", admin: "管理员" },
+    refusals: {
+      token_missing: "此服务需要令牌。",
+      token_unknown: "令牌不存在、已被吊销或已过期。",
+      role_too_small: "该令牌的角色无权执行此操作。",
+    },
     states: {
       pending: "等待上游", ready: "就绪", queued: "已派发", running: "运行中", retrying: "等待重试",
       succeeded: "成功", failed: "失败", cancelled: "已取消", skipped: "已跳过",
@@ -40,7 +51,8 @@ const WORDS = {
       ran: "已运行", slots_busy: "没有空闲的槽位", queue_full: "队列已满", no_engine: "没有合适的算子引擎",
       engine_away: "算子引擎失联", run_paused: "运行已暂停", asked: "人为操作", stopped: "运行已停止",
       not_needed: "不需要", upstream: "缺少上游结果", error: "出错", invalid_input: "输入无效",
-      invalid_output: "输出无效", timeout: "超时", out_of_memory: "内存不足", segfault: "进程崩溃",
+      invalid_output: "输出无效", timeout: "超时", out_of_memory: "内存不足",
+      too_many_processes: "进程过多", segfault: "进程崩溃",
       exited: "进程自行退出", disk_full: "磁盘已满", killed: "进程被杀死", lost: "失联", quarantined: "已隔离",
     },
   },
@@ -66,6 +78,15 @@ export function sayState(state) {
 
 export function sayReason(reason) {
   return WORDS[language].reasons[reason] ?? (reason || "").replaceAll("_", " ");
+}
+
+export function sayRole(role) {
+  return WORDS[language].roles[role] ?? role;
+}
+
+// What is said of a refusal in the page's own language; nothing where the service's words do.
+export function sayRefusal(code) {
+  return WORDS[language].refusals[code];
 }
 
 // What bears its own title in both languages: curves, axes, algorithms.

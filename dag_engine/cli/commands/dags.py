@@ -102,7 +102,7 @@ def get(dag: str, number: int | None, url: str, token: str, output: str) -> None
 @output_option
 def put(file: str, dag: str | None, url: str, token: str, output: str) -> None:
     """Store a DAG file: as a new version of DAG, or under its own name."""
-    from dag_engine.cli.client import Client, api, find_media_type, read_dag_file
+    from dag_engine.cli.client import Client, api, find_media_type, read_answer, read_dag_file
 
     client = Client(url, token)
     path = Path(file)
@@ -112,9 +112,10 @@ def put(file: str, dag: str | None, url: str, token: str, output: str) -> None:
         dag_path = api("dags", find_dag_id(client, dag))
         etag = client.request("GET", dag_path).headers.get("ETag")
         headers = {"Content-Type": find_media_type(path)} | ({"If-Match": etag} if etag else {})
-        answer = client.request(
+        reply = client.request(
             "PUT", dag_path, data=read_dag_file(path), headers=headers, source=file
-        ).json()
+        )
+        answer = read_answer(reply)
     print_answer(answer, output, _print_stored)
 
 

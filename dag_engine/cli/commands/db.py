@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from dag_engine.cli.ages import parse_age
 from dag_engine.cli.errors import EXIT_FAILED, EXIT_SUCCEEDED, UsageError
 from dag_engine.cli.options import configuration_options
+
+if TYPE_CHECKING:
+    from dag_engine.storage.backup_file import Backup
 
 
 @click.group()
@@ -65,19 +69,22 @@ def check(config_file: str | None, home: str | None, database_url: str | None) -
 def backup(file: Path, config_file: str | None, home: str | None, database_url: str | None) -> int:
     """Copy the database into FILE while the services go on.
 
-    SQLite only: a server's database is copied by the server's own programs. The artifact store
-    is not part of the copy.
+    FILE can be restored into SQLite and into MySQL or MariaDB, whichever it came from. Copy the
+    artifact store after it, and once the folder's `secret`: neither is part of FILE.
     """
+    from importlib.metadata import version
+
     from dag_engine.cli.database import open_installation
-    from dag_engine.storage import maintenance
+    from dag_engine.storage.backup import back_up, note_backup
 
     if file.exists():
         raise UsageError(f"{file} exists already. Name a new file.")
     if not file.absolute().parent.is_dir():
         raise UsageError(f"There is no folder {file.absolute().parent}. Make it first.")
     with open_installation(config_file, home, database_url) as database:
-        maintenance.back_up(database, file)
-    click.echo(f"The database is copied into {file} ({file.stat().st_size / 1e6:.1f} MB).")
+        made = back_up(database, file, program=version("dagengine"))
+        note_backup(database, made)
+    click.echo(f"The database is copied into {file}: {describe_backup(made)}.")
     return EXIT_SUCCEEDED
 
 
@@ -85,51 +92,67 @@ def backup(file: Path, config_file: str | None, home: str | None, database_url: 
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @configuration_options
 def restore(file: Path, config_file: str | None, home: str | None, database_url: str | None) -> int:
-    """Replace the database by the copy in FILE. Stop the services before."""
-    from dag_engine.cli.database import open_installation
-    from dag_engine.storage import maintenance
+    """Replace the database by the copy in FILE. Stop all services before.
 
-    with open_installation(config_file, home, database_url) as database:
-        maintenance.restore(database, file)
-    click.echo(f"The database is what it was when {file} was made.")
+    The copy is checked to its end before anything is changed; an older one is upgraded.
+    """
+    from dag_engine.cli.database import load_installation, open_installation
+    from dag_engine.cli.home import lock_home
+    from dag_engine.storage.restore import restore as restore_database
+
+    installation = load_installation(config_file, home, database_url)
+    with (
+        lock_home(installation.home),
+        open_installation(config_file, home, database_url) as database,
+    ):
+        restored = restore_database(database, file)
+    click.echo(f"The database is what {file} holds: {describe_backup(restored.backup)}.")
+    if restored.afterlife.n_open_runs:
+        click.echo(
+            f"{restored.afterlife.n_open_runs} runs are not over and go on when the services are "
+            f"started; their attempts are numbered from {restored.afterlife.step} on."
+        )
     return EXIT_SUCCEEDED
+
+
+def describe_backup(backup: Backup) -> str:
+    """Describe a copy in a few words."""
+    n_rows = backup.n_rows
+    return (
+        f"{n_rows.get('runs', 0)} runs, {n_rows.get('tasks', 0)} tasks, {sum(n_rows.values())} "
+        f"rows of {backup.head.made_at:%Y-%m-%d %H:%M:%S} UTC, schema {backup.head.schema}, "
+        f"{backup.size_bytes / 1e6:.1f} MB, sha256 {backup.digest[:16]}…"
+    )
 
 
 @db.command()
 @click.option("--older-than", "age", required=True, help="Age, such as 12h, 30d or 8w.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Tell what would go, and delete nothing.")
 @configuration_options
-def prune(age: str, config_file: str | None, home: str | None, database_url: str | None) -> int:
+def prune(
+    age: str, is_dry: bool, config_file: str | None, home: str | None, database_url: str | None
+) -> int:
     """Delete runs that ended longer ago than an age, with their artifacts and logs.
 
-    A run whose results a newer run uses is kept. Idempotency keys of that age are forgotten.
+    A run whose results a newer run uses is kept. Idempotency keys of that age are forgotten. The
+    services may go on; to have it done by itself, set `retention` in the configuration.
     """
     from dag_engine.cli.database import load_installation, open_installation
-    from dag_engine.storage import idempotency, maintenance
-    from executors.store import join_url, make_run_folder, remove_folder
+    from dag_engine.config import RetentionConfig
+    from dag_engine.scheduler.housekeeping import Housekeeper, note_tidied
 
-    before = dt.datetime.now(dt.UTC) - parse_age(age)
+    days = parse_age(age) / dt.timedelta(days=1)
+    policy = RetentionConfig(runs_days=days, orphans_days=None, keys_days=days)
     store_url = load_installation(config_file, home, database_url).store_url
-    n_deleted, kept = 0, set[str]()
     with open_installation(config_file, home, database_url) as database:
-        while old := maintenance.find_old_runs(database, before, skip=kept):
-            kept |= maintenance.find_providers(database, old) & set(old)
-            chosen = [run_id for run_id in old if run_id not in kept]
-            n_deleted += maintenance.delete_runs(database, chosen)
-            for run_id in chosen:
-                remove_folder(make_run_folder(store_url, run_id))
-                remove_folder(join_url(store_url, "logs", run_id))
-        maintenance.prune_stale_reports(database, before)
-        idempotency.prune_keys(database, before)
-    click.echo(f"{n_deleted} runs that ended before {before:%Y-%m-%d %H:%M} UTC are deleted.")
-    if kept:
-        click.echo(f"{len(kept)} are kept, since newer runs use their results.")
+        tidied = Housekeeper(database, store_url, policy, is_dry=is_dry).tidy()
+        if not is_dry:
+            note_tidied(database, tidied)
+    before = dt.datetime.now(dt.UTC) - parse_age(age)
+    verb = "would be" if is_dry else "are"
+    click.echo(
+        f"{tidied.n_runs} runs that ended before {before:%Y-%m-%d %H:%M} UTC {verb} deleted."
+    )
+    if tidied.n_kept:
+        click.echo(f"{tidied.n_kept} are kept, since newer runs use their results.")
     return EXIT_SUCCEEDED
-
-
-def parse_age(text: str) -> dt.timedelta:
-    """Read an age such as `12h`, `30d` or `8w`. Raises `UsageError`."""
-    match = re.fullmatch(r"(\d{1,5})([hdw])", text.strip())
-    if match is None:
-        raise UsageError(f"{text!r} is no age. Write a number with h, d or w: 12h, 30d, 8w.")
-    units = {"h": "hours", "d": "days", "w": "weeks"}
-    return dt.timedelta(**{units[match[2]]: int(match[1])})

@@ -56,7 +56,7 @@ def _print_verdict(file: str, answer: dict[str, Any]) -> None:
 )
 @click.option("--base-run", help="Run whose results stand in for what is not run again.")
 @click.option("--wait", is_flag=True, help="Show how it goes on, and the reports at the end.")
-@click.option("--dry-run", is_flag=True, help="Tell what would run and what is reused.")
+@click.option("--dry-run", is_flag=True, help="Tell what would run, and what is reused or cached.")
 @client_options
 @output_option
 def run(
@@ -184,7 +184,7 @@ def _print_started(url: str, run: dict[str, Any]) -> None:
 
 def _print_plan(plan: dict[str, Any]) -> None:
     print_table(
-        ("would run", "title", "algorithm", "executor", "queue", "after"),
+        ("would run", "title", "algorithm", "executor", "queue", "after", "cached from"),
         [
             (
                 task["operator"],
@@ -193,6 +193,7 @@ def _print_plan(plan: dict[str, Any]) -> None:
                 task.get("executor"),
                 task.get("queue"),
                 ", ".join(task.get("upstream") or []),
+                (task.get("hit") or {}).get("run_id"),
             )
             for task in plan["tasks"]
         ],

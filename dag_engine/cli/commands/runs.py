@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dag_engine.cli.errors import EXIT_SUCCEEDED, UsageError
+from dag_engine.cli.errors import EXIT_SUCCEEDED, RefusedError, UsageError
 from dag_engine.cli.options import client_options, output_option, paging_options
 from dag_engine.cli.output import (
     print_answer,
@@ -208,10 +208,16 @@ def retry(run_id: str, wait: bool, url: str, token: str, output: str) -> int:
 @client_options
 @output_option
 def why(run_id: str, operator: str, url: str, token: str, output: str) -> None:
-    """Tell why an operator waits, or how it came to its state."""
+    """Tell why an operator waits, how it came to its state, or why the cache missed."""
     from dag_engine.cli.client import Client, api
 
-    task = Client(url, token).get(api("runs", run_id, "tasks", operator))
+    client = Client(url, token)
+    task = client.get(api("runs", run_id, "tasks", operator))
+    try:
+        task["cache_story"] = client.get(api("runs", run_id, "tasks", operator, "cache"))
+    except RefusedError as error:
+        if error.status != 404:  # a service of an older version knows no such call
+            raise
     print_answer(task, output, _print_why)
 
 
@@ -224,6 +230,7 @@ def _print_why(task: dict[str, Any]) -> None:
     attempts = task.get("attempts") or []
     if attempts and attempts[-1].get("hint"):
         click.echo(f"Hint: {attempts[-1]['hint']}")
+    _print_cache(task.get("cache_story") or {})
     if task.get("not_before"):
         click.echo(f"Not before: {show_moment(task['not_before'])}")
     if attempts:
@@ -244,6 +251,16 @@ def _print_why(task: dict[str, Any]) -> None:
         )
         if attempts[-1].get("traceback"):
             click.echo(f"\n{attempts[-1]['traceback'].rstrip()}")
+
+
+def _print_cache(story: dict[str, Any]) -> None:
+    verdict = story.get("verdict")
+    if verdict in {None, "open"}:
+        return
+    click.echo(f"Cache: {verdict}. {story.get('message', '')}")
+    if source := story.get("source"):
+        name = source.get("operator") or "an operator"
+        click.echo(f"  made by {name} of run {source['run_id']}, attempt {source['attempt']}")
 
 
 def _explain(task: dict[str, Any]) -> str:
@@ -301,6 +318,11 @@ def _find_attempt(client: Any, run_id: str, operator: str, follow: bool) -> int:
         task = client.get(api("runs", run_id, "tasks", operator))
         if number := task.get("attempt"):
             return int(number)
+        if task.get("reason") == "cached":
+            raise UsageError(
+                f"{operator} has not run: {task.get('message')}",
+                f"The log is there; dagengine runs why {run_id} {operator} tells the attempt.",
+            )
         if not follow or task["state"] in {"cancelled", "skipped", "upstream_failed"}:
             raise UsageError(
                 f"{operator} has not run: it is {task['state']}.",

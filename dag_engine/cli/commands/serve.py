@@ -29,7 +29,7 @@ def _listen(command: Any) -> Any:
 @configuration_options
 @click.option("--workers", type=int, default=None, help="Tasks at once. [default: twice the cores]")
 @_algorithms
-def serve(config_file: str | None, **given: Any) -> None:
+def serve(config_file: str | None, **given: Any) -> int:
     """Run everything on this machine until Ctrl-C.
 
     API, scheduler, operator engine and a pool of warm workers; what dies is started again.
@@ -39,24 +39,28 @@ def serve(config_file: str | None, **given: Any) -> None:
     from dag_engine.cli.services import make_dag_engine, run_service
 
     config = load_config(_path(config_file), collect_flags(**given))
-    run_service(make_dag_engine(config, has_engine=True))
+    return run_service(make_dag_engine(config, has_engine=True))
 
 
 @click.command("dag-engine")
 @_listen
 @configuration_options
-def dag_engine(config_file: str | None, **given: Any) -> None:
+def dag_engine(config_file: str | None, **given: Any) -> int:
     """Run API and scheduler until Ctrl-C; operator engines run on other machines."""
     from dag_engine.cli.config_loading import load_config
     from dag_engine.cli.flags import collect_flags
     from dag_engine.cli.services import make_dag_engine, run_service
 
     config = load_config(_path(config_file), collect_flags(**given))
-    run_service(make_dag_engine(config, has_engine=False))
+    return run_service(make_dag_engine(config, has_engine=False))
 
 
 @click.command("operator-engine")
-@click.option("--dag-engine-url", metavar="URL", help="The dag engine it works for.")
+@click.option(
+    "--dag-engine-url",
+    metavar="URL",
+    help="The dag engine it works for; of several, all, with commas.",
+)
 @_listen
 @click.option("--advertise-url", metavar="URL", help="URL under which the dag engine reaches it.")
 @click.option("--token", default=None, help="Token, where the dag engine asks for one.")
@@ -71,14 +75,14 @@ def operator_engine(
     port: int | None,
     labels: tuple[str, ...],
     **given: Any,
-) -> None:
+) -> int:
     """Run an operator engine for a dag engine until Ctrl-C."""
     from dag_engine.cli.config_loading import load_config
     from dag_engine.cli.flags import collect_flags, collect_labels
     from dag_engine.cli.services import make_operator_engine, run_service
 
     flags = collect_flags(engine_host=host, engine_port=port, **given) | collect_labels(labels)
-    run_service(make_operator_engine(load_config(_path(config_file), flags)))
+    return run_service(make_operator_engine(load_config(_path(config_file), flags)))
 
 
 def _path(file: str | None) -> Path | None:

@@ -12,14 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dag_engine.cli.ages import parse_age
+from dag_engine.cli.errors import UsageError
 from dag_engine.cli.options import configuration_options, output_option
 from dag_engine.cli.output import print_answer, print_table, show_moment
+from dag_engine.core.access import (
+    DEFAULT_NAMESPACE,
+    NAMESPACE_RULE,
+    TOKEN_ROLES,
+    Role,
+    is_namespace,
+)
 
 if TYPE_CHECKING:
-    from dag_engine.storage.database import Database
     from dag_engine.storage.rows import TokenRecord
-
-_ROLE = "admin"
 
 
 @click.group()
@@ -27,47 +33,73 @@ def tokens() -> None:
     """Make and revoke API tokens.
 
     Works on the database itself (--home, --database-url), so it is run where the dag engine runs.
-    As soon as there is a token, every call needs one.
+    As soon as there is a token that is not revoked, every call needs one.
     """
 
 
 @tokens.command()
 @click.argument("name")
-@click.option("--days", type=click.IntRange(1, 3650), help="Expires after so many days.")
+@click.option(
+    "--role",
+    type=click.Choice(list(TOKEN_ROLES)),
+    default=Role.SUBMITTER.word,
+    show_default=True,
+    help="What it may do; each role may do what those before it may.",
+)
+@click.option(
+    "--namespace",
+    default=DEFAULT_NAMESPACE,
+    show_default=True,
+    help="Whose definitions, runs and datasets it is for.",
+)
+@click.option("--expires-in", "age", help="Expires after so long, such as 12h, 30d or 8w.")
 @configuration_options
 @output_option
-def add(name: str, days: int | None, output: str, **installation: Any) -> None:
-    """Make a token and print it, this once; only its hash is kept."""
-    from dag_engine.cli.database import open_installation
+def add(
+    name: str, role: str, namespace: str, age: str | None, output: str, **installation: Any
+) -> None:
+    """Make a token and print it, this once; only its hash is kept.
+
+    A viewer looks at runs and results. A submitter also stores definitions and datasets, and starts
+    and controls runs. An operator also runs the service: operator engines bear such a token. An
+    admin acts in all namespaces.
+    """
+    from dag_engine.cli.database import make_tables, open_installation
     from dag_engine.storage import tokens as stored
 
+    if not is_namespace(namespace):
+        raise UsageError(f"{namespace!r} cannot be a namespace.", f"It is {NAMESPACE_RULE}.")
     token = f"dagengine_{secrets.token_urlsafe(32)}"
     digest = hashlib.sha256(token.encode("ascii")).hexdigest()
-    expires_at = dt.datetime.now(dt.UTC) + dt.timedelta(days=days) if days else None
+    expires_at = dt.datetime.now(dt.UTC) + parse_age(age) if age else None
     with open_installation(**installation) as database:
-        _make_tables(database)
-        record = stored.add_token(database, digest, role=_ROLE, name=name, expires_at=expires_at)
+        make_tables(database)
+        record = stored.add_token(
+            database, digest, role=role, name=name, namespace=namespace, expires_at=expires_at
+        )
     answer = _describe(record) | {"token": token}
     print_answer(answer, output, lambda made: click.echo(made["token"]))
     if output == "table":
         click.echo(
-            f"Token {record.id} ({name}) is made. It is shown only here; give it to clients by "
-            "--token or DAGENGINE_TOKEN.",
+            f"Token {record.id} ({name}) is made: {role} in the namespace {namespace}. It is shown "
+            "only here; give it to clients by --token or DAGENGINE_TOKEN.",
             err=True,
         )
 
 
 @tokens.command("list")
+@click.option("--namespace", help="Only those for this namespace.")
 @configuration_options
 @output_option
-def list_tokens(output: str, **installation: Any) -> None:
+def list_tokens(namespace: str | None, output: str, **installation: Any) -> None:
     """List tokens, the revoked ones too; the tokens themselves are not kept."""
-    from dag_engine.cli.database import open_installation
+    from dag_engine.cli.database import make_tables, open_installation
     from dag_engine.storage import tokens as stored
 
     with open_installation(**installation) as database:
-        _make_tables(database)
-        items = [_describe(record) for record in stored.list_tokens(database)]
+        make_tables(database)
+        found = stored.list_tokens(database, namespace=namespace)
+    items = [_describe(record) for record in found]
     print_answer(items, output, _print_tokens)
 
 
@@ -76,23 +108,20 @@ def list_tokens(output: str, **installation: Any) -> None:
 @configuration_options
 def revoke(token_id: str, **installation: Any) -> None:
     """Revoke a token for good; running services follow within seconds."""
-    from dag_engine.cli.database import open_installation
+    from dag_engine.cli.database import make_tables, open_installation
     from dag_engine.storage import tokens as stored
 
     with open_installation(**installation) as database:
-        _make_tables(database)
+        make_tables(database)
         record = stored.revoke_token(database, token_id)
+        is_last = not stored.load_tokens(database)
     click.echo(f"Token {record.id} ({record.name}) is revoked.")
-
-
-def _make_tables(database: Database) -> None:
-    """Make the tables of an SQLite file, as `serve` does; another database is only checked."""
-    from dag_engine.storage import migrate, preflight
-
-    if database.path is not None:
-        migrate.upgrade_database(database)
-    else:
-        preflight.check_ready(database)
+    if is_last:
+        click.echo(
+            "It was the last one: a service on 127.0.0.1 asks nobody for a token any more, one on "
+            "another address lets nobody in.",
+            err=True,
+        )
 
 
 def _describe(record: TokenRecord) -> dict[str, Any]:
@@ -105,11 +134,13 @@ def _describe(record: TokenRecord) -> dict[str, Any]:
 
 def _print_tokens(items: list[dict[str, Any]]) -> None:
     print_table(
-        ("token", "name", "made", "expires", "revoked"),
+        ("token", "name", "role", "namespace", "made", "expires", "revoked"),
         [
             (
                 item["id"],
                 item["name"],
+                item["role"],
+                item["namespace"],
                 show_moment(item["created_at"]),
                 show_moment(item["expires_at"]),
                 show_moment(item["revoked_at"]),

@@ -11,7 +11,16 @@ from dag_engine.core.dagfile.collector import ProblemCollector
 from dag_engine.core.dagfile.document import DagDocument, Operator
 from dag_engine.core.dagfile.parameters import check_params
 from dag_engine.core.dagfile.ports import check_ports
-from dag_engine.core.dagfile.schemas import CONNECTION, DATASET, compile_schema, find_references
+from dag_engine.core.dagfile.schemas import (
+    CONNECTION,
+    DATASET,
+    INLINE_SECRET,
+    SECRET,
+    ParamsSchema,
+    compile_schema,
+    find_references,
+    find_values,
+)
 from dag_engine.core.nearest import NameFinder, hint_nearest
 from dag_engine.core.problems import Path, shorten
 from executors.base import AlgorithmOffer
@@ -19,18 +28,39 @@ from executors.base import AlgorithmOffer
 KnownDatasets = Collection[str] | Callable[[str], bool]
 
 
+def know_no_version(kind: str, name: str) -> str:
+    """Stand in where nobody can tell the version of a connection or secret."""
+    del kind, name
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedNames:
+    """The connections and secrets that parameters may name; None takes every name.
+
+    `find_version` tells by kind and name which version is the present one; empty: nobody knows.
+    """
+
+    connections: Collection[str] | None = None
+    secrets: Collection[str] | None = None
+    find_version: Callable[[str, str], str] = know_no_version
+
+
+EVERY_NAME = SealedNames()
+
+
 @dataclass(slots=True)
 class Surroundings:
     """What a DAG is checked against. None means that every name is taken.
 
-    `dataset_ids` is a collection or a question; `default_executor` serves operators that name
-    none.
+    `dataset_ids` is a collection or a question; `sealed` names the connections and secrets;
+    `default_executor` serves operators that name none.
     """
 
     catalogue: Catalogue
     dataset_ids: KnownDatasets | None = None
     queues: Collection[str] | None = None
-    connections: Collection[str] | None = None
+    sealed: SealedNames = EVERY_NAME
     default_executor: str = "local"
     names: NameFinder = field(default_factory=NameFinder)
     asked: dict[str, bool] = field(default_factory=dict)
@@ -157,7 +187,7 @@ def check_references(
     around: Surroundings,
     collector: ProblemCollector,
 ) -> None:
-    """Report data sets and connections that a parameter names and that do not exist."""
+    """Report data sets, connections and secrets that a parameter names and that do not exist."""
     schema = compile_schema(offer.params_schema)
     for at, name in find_references(schema, DATASET, params):
         if not around.has_dataset(name):
@@ -172,18 +202,47 @@ def check_references(
                     nearest, "Register it first: dagengine datasets add FILE --id ID."
                 ),
             )
-    for at, name in find_references(schema, CONNECTION, params):
-        if around.connections is not None and name not in around.connections:
+    _check_sealed(operator, params, schema, path, around, collector)
+
+
+def _check_sealed(
+    operator: str,
+    params: dict[str, Any],
+    schema: ParamsSchema,
+    path: Path,
+    around: Surroundings,
+    collector: ProblemCollector,
+) -> None:
+    """Report connections and secrets that are not there, and secrets that stand in the file.
+
+    What is wrong may be the secret itself, put where its name belongs: it is not repeated.
+    """
+    sealed = around.sealed
+    for kind, known in ((CONNECTION, sealed.connections), (SECRET, sealed.secrets)):
+        for at, name in find_references(schema, kind, params):
+            if known is not None and name not in known:
+                nearest = around.names.find(name, known)
+                collector.add(
+                    f"unknown_{kind}",
+                    f"The parameter '{_dotted(at)}' names a {kind} that is not there.",
+                    (*path, *at),
+                    operator=operator,
+                    hint=hint_nearest(nearest, f"Store it first: dagengine {kind}s add NAME."),
+                )
+    for at, value in find_values(schema, INLINE_SECRET, params):
+        if value not in (None, ""):
             collector.add(
-                "unknown_connection",
-                f"There is no connection {shorten(name)}.",
+                "secret_inline",
+                f"The parameter '{_dotted(at)}' is a secret, and must not stand in a DAG file.",
                 (*path, *at),
                 operator=operator,
-                hint=hint_nearest(
-                    around.names.find(name, around.connections),
-                    "Connections are named in the configuration.",
-                ),
+                hint="Store it with `dagengine secrets add NAME`, and let the algorithm take that "
+                "NAME by a parameter of the format secret.",
             )
+
+
+def _dotted(at: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, at))
 
 
 def find_dataset_ids(

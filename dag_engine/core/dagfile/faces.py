@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from dag_engine.core.catalogue import Catalogue
-from dag_engine.core.dagfile.checking import KnownDatasets, Surroundings, check_document
+from dag_engine.core.dagfile.checking import (
+    EVERY_NAME,
+    KnownDatasets,
+    SealedNames,
+    Surroundings,
+    check_document,
+)
 from dag_engine.core.dagfile.document import DagDocument
 from dag_engine.core.dagfile.reading import read_tree
 from dag_engine.core.dagfile.structure import read_structure
@@ -30,17 +36,17 @@ def check_dag(
     *,
     dataset_ids: KnownDatasets | None = None,
     queues: Collection[str] | None = None,
-    connections: Collection[str] | None = None,
+    sealed: SealedNames = EVERY_NAME,
     default_executor: str = "local",
 ) -> list[Problem]:
     """List in what a sound document does not fit the catalogue; an empty list means that it can
     run.
 
-    `dataset_ids` is a collection of the registered ids or a question about one id; None for it,
-    `queues` or `connections` takes every name.
+    `dataset_ids` is a collection of the registered ids or a question about one id; None for it or
+    `queues` takes every name; `sealed` names the connections and secrets.
     """
     collector = document.collector.make_empty()
-    around = Surroundings(catalogue, dataset_ids, queues, connections, default_executor)
+    around = Surroundings(catalogue, dataset_ids, queues, sealed, default_executor)
     check_document(document, around, collector)
     return collector.finish()
 
@@ -52,12 +58,12 @@ def accept_dag(
     *,
     dataset_ids: KnownDatasets | None = None,
     queues: Collection[str] | None = None,
-    connections: Collection[str] | None = None,
+    sealed: SealedNames = EVERY_NAME,
     default_executor: str = "local",
 ) -> DagDocument:
     """Read and check a DAG file in one go; raises `DagFileError` with all problems of both."""
     document = _read(data, media_type)
-    around = Surroundings(catalogue, dataset_ids, queues, connections, default_executor)
+    around = Surroundings(catalogue, dataset_ids, queues, sealed, default_executor)
     check_document(document, around, document.collector)
     if document.collector:
         raise DagFileError(document.collector.finish())

@@ -10,7 +10,16 @@ from typing import Any
 import jsonschema_rs
 
 from dag_engine.core.dagfile.collector import ProblemCollector
-from dag_engine.core.dagfile.schemas import DATASET, ParamsSchema, compile_schema, find_references
+from dag_engine.core.dagfile.schemas import (
+    CONNECTION,
+    DATASET,
+    INLINE_SECRET,
+    SECRET,
+    ParamsSchema,
+    compile_schema,
+    find_references,
+    find_values,
+)
 from dag_engine.core.nearest import NameFinder, hint_nearest
 from dag_engine.core.problems import Path, shorten
 from executors.base import AlgorithmOffer
@@ -96,6 +105,11 @@ def _report_errors(
     if collector.is_full:
         collector.count(1)
         return
+    hidden = {
+        place
+        for kind in (CONNECTION, SECRET, INLINE_SECRET)
+        for place, _ in find_values(schema, kind, params)
+    }
     for error in _list_errors(schema, params):
         kind = error.kind
         at = (*path, *error.instance_path)
@@ -108,7 +122,10 @@ def _report_errors(
             collector.add("missing_parameter", message, at, operator=operator, hint=hint)
         else:
             name = ".".join(str(part) for part in error.instance_path) or "params"
-            message = f"The parameter '{name}' {_explain(error)}."
+            place = tuple(error.instance_path)
+            is_hidden = any(one[: len(place)] == place for one in hidden)
+            told = "does not fit; what came may be secret" if is_hidden else _explain(error)
+            message = f"The parameter '{name}' {told}."
             hint = _describe(schema, error.instance_path)
             collector.add("bad_parameter", message, at, operator=operator, hint=hint)
 

@@ -1,5 +1,5 @@
-"""Compiled validators of the algorithms' parameter schemas, and where a schema names data sets and
-connections.
+"""Compiled validators of the algorithms' parameter schemas, and where a schema names data sets,
+connections and secrets.
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ import msgspec
 
 DATASET = "dataset-id"
 CONNECTION = "connection"
+SECRET = "secret"
+INLINE_SECRET = "password"
+"""A place that wants the secret itself: `format: password` or `writeOnly`. A DAG file is no place
+for one.
+"""
 
 _MAX_COMPILED = 2048
 _MAX_SCHEMA_DEPTH = 12
@@ -29,7 +34,7 @@ class ParamsSchema:
 
     `validator` is None where the schema itself is unsound (`defect` says how). `properties` are the
     declared names; `is_open` tells that the schema means to take any others. `references` has for
-    each format the places whose values name a data set or a connection.
+    each format the places whose values name a data set, a connection or a secret.
     """
 
     validator: jsonschema_rs.Validator | None
@@ -57,7 +62,10 @@ def _compile(canonical: bytes) -> ParamsSchema:
         defect="",
         properties=schema.get("properties", {}),
         is_open=additional is not False or "patternProperties" in schema,
-        references={name: _find_places(schema, name) for name in (DATASET, CONNECTION)},
+        references={
+            name: _find_places(schema, name)
+            for name in (DATASET, CONNECTION, SECRET, INLINE_SECRET)
+        },
     )
 
 
@@ -75,11 +83,17 @@ def _find_places(schema: dict[str, Any], name: str) -> list[Pattern]:
         part, place, depth = stack.pop()
         if not isinstance(part, dict) or depth > _MAX_SCHEMA_DEPTH:
             continue
-        if part.get("format") == name:
+        if _find_format(part) == name:
             places[place] = None
         for child, step in _list_parts(schema, part):
             stack.append((child, place if step is None else (*place, step), depth + 1))
     return list(places)
+
+
+def _find_format(part: dict[str, Any]) -> object:
+    found = part.get("format")
+    is_hidden = part.get("writeOnly") is True and found not in (CONNECTION, SECRET)
+    return INLINE_SECRET if is_hidden else found
 
 
 def _list_parts(schema: dict[str, Any], part: dict[str, Any]) -> Iterator[tuple[Any, object]]:
@@ -101,13 +115,22 @@ def _list_parts(schema: dict[str, Any], part: dict[str, Any]) -> Iterator[tuple[
 def find_references(
     schema: ParamsSchema, name: str, params: dict[str, Any]
 ) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Tell where parameters name a data set or connection, and which; an integer is its text."""
+    """Tell where parameters name a data set, connection or secret, and which; an integer is its
+    text.
+    """
+    for path, value in find_values(schema, name, params):
+        if isinstance(value, str) and value:
+            yield path, value
+        elif isinstance(value, int) and not isinstance(value, bool):
+            yield path, str(value)
+
+
+def find_values(
+    schema: ParamsSchema, name: str, params: dict[str, Any]
+) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Tell what stands at the places of a format, whatever it is."""
     for place in schema.references.get(name, ()):
-        for path, value in _walk(params, place):
-            if isinstance(value, str) and value:
-                yield path, value
-            elif isinstance(value, int) and not isinstance(value, bool):
-                yield path, str(value)
+        yield from _walk(params, place)
 
 
 def _walk(value: Any, place: Pattern) -> list[tuple[tuple[str | int, ...], Any]]:

@@ -15,7 +15,7 @@ import pytest
 
 from executors.base import ExecutorSettings, Resources, Task
 from executors.contract_tools import Ledger, Listener, is_alive, submit
-from executors.local import cgroups
+from executors.local import cgroups, pens
 from executors.local.cgroups import open_cages
 from executors.local.options import PoolPaths
 from tests.support.pool_process import FAULT_OPERATORS, PoolProcess, run_pool
@@ -97,6 +97,17 @@ def cgroup_of(pid: int) -> str:
         Path("/proc/self/mountinfo").read_text(), Path(f"/proc/{pid}/cgroup").read_text()
     )
     return place.path
+
+
+def test_whom_somebody_else_kills_after_a_hog_did_not_lack_memory(
+    start: Start, ledger: Ledger
+) -> None:
+    _, listener = start(workers=2)
+    params = {"ledger": str(ledger.path)}
+    hog = submit(listener.executor, make_task("memory_hog", 200, params=params))
+    assert listener.end_of(hog, 10).reason == "out_of_memory"
+    end = listener.end_of(submit(listener.executor, make_task("kill", params=params)), 10)
+    assert end.reason == "killed"
 
 
 def test_hog_is_killed_by_the_kernel_and_neighbours_live_on(
@@ -209,7 +220,7 @@ def test_what_lives_in_a_left_cgroup_is_killed(base: Path, tmp_path: Path) -> No
     child = os.fork()
     if child == 0:
         signal.alarm(30)
-        dead.enter("r1.1.1", 64)
+        dead.enter("r1.1.1", 64, 100)
         os.write(writer, b"x")
         signal.pause()
     os.read(reader, 1)
@@ -269,8 +280,73 @@ def test_memory_that_runs_out_around_the_cgroup_is_not_blamed_on_its_limit(base:
         next(path for path in limits if path.exists()).write_text(str(64 * 1024 * 1024))
         child = os.fork()
         if child == 0:
-            outer.enter("r1.1.1", 1000)
+            outer.enter("r1.1.1", 1000, 100)
             os._exit(len(b"x" * (128 * 1024 * 1024)) % 2)
         _, status = os.waitpid(child, 0)
         assert os.WTERMSIG(status) == signal.SIGKILL
         assert outer.killing("r1.1.1") == "elsewhere"
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+
+def pens_of(settings: ExecutorSettings) -> list[Path]:
+    socket = PoolPaths(settings.home, "local").socket
+    base = Path(cgroups.find_base(cgroups.find_own_place("pids"), "pids"))
+    return list(base.glob(f"{cgroups.folder_prefix('local', socket, 'pids')}*/worker-*"))
+
+
+@pytest.fixture
+def start_penned(start: Start) -> Start:
+    trial = pens.open_pens("trial", str(os.getpid()), 10, is_wanted=True)
+    if trial is None:
+        pytest.skip("no cgroups that limit processes can be made here")
+    trial.close()
+    return start
+
+
+def test_every_worker_lives_in_a_pen_that_goes_with_it(
+    start_penned: Start, settings: ExecutorSettings, ledger: Ledger
+) -> None:
+    pool, listener = start_penned(workers=2, max_processes=20)
+    assert "process_limits kept_by=cgroups" in pool.log_text()
+    listener.end_of(submit(listener.executor, make_task("ok")))
+    wait_until(lambda: len(pens_of(settings)) == 2)
+    assert {(pen / "pids.max").read_text() for pen in pens_of(settings)} == {"20\n"}
+    task = make_task("forks_setsid_child", params={"ledger": str(ledger.path)})
+    handle = submit(listener.executor, task)
+    pids = {ledger.pid_of("child"), ledger.pid_of("parent")}
+    pen = next(pen for pen in pens_of(settings) if pen.name == f"worker-{ledger.pid_of('parent')}")
+    assert pids <= {int(pid) for pid in (pen / "cgroup.procs").read_text().split()}
+    listener.executor.cancel(handle)
+    listener.end_of(handle)
+    wait_until(lambda: not pen.exists())
+    assert not any(map(is_alive, pids))
+
+
+def test_failure_at_the_limit_of_processes_is_named_and_the_worker_replaced(
+    start_penned: Start, settings: ExecutorSettings
+) -> None:
+    _, listener = start_penned(workers=1, max_processes=20)
+    crowd = make_task("leaves_threads", params={"n": 30})
+    end = listener.end_of(submit(listener.executor, crowd))
+    assert (end.state, end.reason) == ("failed", "too_many_processes")
+    assert "limit of 20 processes and threads" in end.message
+    assert "can't start new thread" in end.message
+    assert "max_processes" in end.hint
+    next_end = listener.end_of(submit(listener.executor, make_task("ok")))
+    assert next_end.state == "succeeded"
+    assert next_end.worker != end.worker
+
+
+def test_pens_that_a_killed_supervisor_left_are_removed_by_the_next(
+    start_penned: Start, settings: ExecutorSettings
+) -> None:
+    pool, listener = start_penned(workers=1)
+    listener.end_of(submit(listener.executor, make_task("ok")))
+    old = pens_of(settings)
+    assert old
+    pool.stop(signal.SIGKILL)
+    pool.start()
+    listener.end_of(submit(listener.executor, make_task("ok")))
+    assert not any(pen.exists() for pen in old)

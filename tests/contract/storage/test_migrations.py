@@ -12,10 +12,12 @@ import pytest
 import sqlalchemy as sa
 
 from dag_engine.config import Config, DatabaseConfig
-from dag_engine.storage import migrate, preflight, schema, tables
+from dag_engine.storage import migrate, preflight, runs, schema, secrets, tables
 from dag_engine.storage.database import Database, open_database
 from dag_engine.storage.errors import DatabaseSettingsError, SchemaOutdatedError
+from dag_engine.storage.secret_rows import SealedValue, SecretPlace
 from tests.support import databases
+from tests.support.stored_samples import accept_sample_run
 
 
 @pytest.fixture(params=databases.DIALECTS)
@@ -195,4 +197,22 @@ def test_a_migration_that_fails_on_sqlite_leaves_no_trace(
     assert describe(database) == before
     with database.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+    database.close()
+
+
+def test_the_upgrade_from_the_first_tables_keeps_what_is_there(urls: list[str]) -> None:
+    from alembic import command
+
+    database = Database(urls[0], DatabaseConfig(url=urls[0]))
+    with database.engine.connect() as connection:
+        command.upgrade(migrate.alembic_config(connection=connection), "0001")
+    assert schema.read_state(database) == ("0001", schema.SCHEMA_REVISION)
+    run = accept_sample_run(database)
+    assert not migrate.upgrade_database(database).is_current
+    assert schema.is_schema_current(database)
+    assert runs.get_run(database, "default", run.id) == run
+    place = SecretPlace("default", "secret", "键")
+    value = SealedValue(place=place, key_id="k", sealed=b"\0\xff")
+    secrets.put_secret(database, value)
+    assert secrets.load_sealed(database, [place]) == {place: value}
     database.close()

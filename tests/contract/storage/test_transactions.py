@@ -137,6 +137,27 @@ def test_the_session_has_the_settings_that_the_promises_need(server_database: Da
     assert found["innodb_lock_wait_timeout"] == "2"
 
 
+@pytest.mark.mysql
+def test_the_locks_of_a_client_that_vanished_are_given_back(
+    server_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server_database.connector.connect() as raw, raw.cursor() as cursor:
+        cursor.execute("SELECT VERSION()")
+        if "MariaDB" not in cursor.fetchone()[0]:
+            pytest.skip("MySQL cannot be told")
+    monkeypatch.setattr("dag_engine.storage.connections._IDLE_WRITE_S", 1)
+    vanished = server_database.connector.connect()
+    with vanished.cursor() as cursor:
+        cursor.execute("START TRANSACTION")
+        cursor.execute(
+            "INSERT INTO datasets (dataset_id, namespace, name, created_at, updated_at)"
+            " VALUES ('d1', 'default', '', '2026-01-01', '2026-01-01')"
+        )
+    server_database.run_txn(lambda c: insert(c, "d1"), work_s=10.0)
+    assert list_ids(server_database) == ["d1"]
+    vanished.close()
+
+
 def test_sqlite_has_the_settings_that_the_promises_need(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'x.db'}", DatabaseConfig())
     with database.engine.connect() as connection:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import databases
+from tests.support.access_rig import AccessRig
 from tests.support.api_rig import ApiRig
 
 
@@ -61,3 +62,13 @@ def rig_everywhere(
         made.register()
         yield made
         made.close()
+
+
+@pytest.fixture(scope="module")
+def access(tmp_path_factory: pytest.TempPathFactory, _empty_sqlite: Path) -> Iterator[AccessRig]:
+    """An api with teams and tokens, shared by the tests of a module."""
+    home = tmp_path_factory.mktemp("access")
+    shutil.copy(_empty_sqlite, home / "dagengine.db")
+    made = AccessRig(home, databases.sqlite_url(home))
+    yield made
+    made.close()

@@ -15,6 +15,14 @@ DESIGNED = [
     "GET /api/v1/dags/{dag_id}",
     "PUT /api/v1/dags/{dag_id}",
     "DELETE /api/v1/dags/{dag_id}",
+    "GET /api/v1/connections",
+    "POST /api/v1/connections",
+    "GET /api/v1/connections/{name}",
+    "DELETE /api/v1/connections/{name}",
+    "GET /api/v1/secrets",
+    "POST /api/v1/secrets",
+    "GET /api/v1/secrets/{name}",
+    "DELETE /api/v1/secrets/{name}",
     "GET /api/v1/dags/{dag_id}/versions",
     "GET /api/v1/dags/{dag_id}/versions/{version}",
     "POST /api/v1/dags/{dag_id}/runs",
@@ -29,6 +37,7 @@ DESIGNED = [
     "GET /api/v1/runs/{run_id}/tasks",
     "GET /api/v1/runs/{run_id}/tasks/{operator}",
     "GET /api/v1/runs/{run_id}/tasks/{operator}/attempts/{attempt}/log",
+    "GET /api/v1/runs/{run_id}/tasks/{operator}/cache",
     "GET /api/v1/runs/{run_id}/tasks/{operator}/outputs/{port}",
     "GET /api/v1/runs/{run_id}/tasks/{operator}/outputs/{port}/preview",
     "GET /api/v1/runs/{run_id}/tasks/{operator}/outputs/{port}/content",
@@ -41,6 +50,7 @@ DESIGNED = [
     "GET /api/v1/datasets",
     "GET /api/v1/datasets/{dataset_id}",
     "GET /api/v1/datasets/{dataset_id}/preview",
+    "GET /api/v1/caller",
     "GET /api/v1/openapi.json",
     "POST /internal/v1/reports",
     "POST /internal/v1/operator-engines",
@@ -102,12 +112,12 @@ def walk(value: Any) -> Any:
 
 def test_every_reference_of_the_document_leads_somewhere(rig: ApiRig) -> None:
     document = rig.client.get("/api/v1/openapi.json").get_json()
-    schemas = document["components"]["schemas"]
 
     for node in walk(document):
         reference = node.get("$ref")
         if isinstance(reference, str):
-            assert reference.removeprefix("#/components/schemas/") in schemas
+            *_, kind, name = reference.split("/")
+            assert name in document["components"][kind]
     assert document["openapi"] == "3.1.0"
 
 
@@ -170,3 +180,17 @@ def test_other_methods_are_refused(rig: ApiRig, verb: str) -> None:
 def test_number_in_a_path_that_is_none_is_not_found(rig: ApiRig, path: str, number: str) -> None:
     for rest in ("", "/log", "/content", "/preview"):
         assert rig.client.get(f"/api/v1/{path}/{number}{rest}").status_code == 404
+
+
+def test_document_tells_the_role_of_every_call(rig: ApiRig) -> None:
+    document = rig.client.get("/api/v1/openapi.json").get_json()
+
+    for call in all_calls():
+        operation = document["paths"][re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", call.rule)][
+            call.method.lower()
+        ]
+        assert operation.get("x-role", "anybody") == call.role.word
+        is_open = call.role.word == "anybody"
+        assert (operation.get("security") == []) == is_open
+        assert ({"401", "403"} <= set(operation["responses"])) != is_open
+    assert document["security"] == [{"token": []}, {}], "no token was ever made"

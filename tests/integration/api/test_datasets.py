@@ -31,7 +31,8 @@ def post_form(rig: ApiRig, fields: Any) -> Any:
 
 def stored_files(rig: ApiRig) -> list[str]:
     folder = rig.home / "artifacts" / "datasets"
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return sorted(str(path).removeprefix("default/") for path in found)
 
 
 def test_uploaded_file_becomes_a_version_with_its_digest(rig_everywhere: ApiRig) -> None:
@@ -46,7 +47,7 @@ def test_uploaded_file_becomes_a_version_with_its_digest(rig_everywhere: ApiRig)
     assert (dataset["filename"], dataset["format"]) == ("表.csv", "csv")
     assert (dataset["bytes"], dataset["sha256"]) == (len(CSV), hashlib.sha256(CSV).hexdigest())
     assert stored_files(rig) == ["40/v1/表.csv"]
-    assert (rig.home / "artifacts/datasets/40/v1/表.csv").read_bytes() == CSV
+    assert (rig.home / "artifacts/datasets/default/40/v1/表.csv").read_bytes() == CSV
 
 
 def test_upload_under_a_known_id_is_the_next_version(rig: ApiRig) -> None:

@@ -1,4 +1,5 @@
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -280,3 +281,19 @@ def test_run_of_a_former_version_can_be_started(rig: ApiRig) -> None:
     assert (reply.get_json()["dag_version"], reply.get_json()["n_tasks"]) == (1, 1)
     missing = rig.client.post(f"/api/v1/dags/{dag_id}/runs", json={"version": 9})
     assert missing.status_code == 404
+
+
+def test_open_runs_are_limited_and_can_be_cancelled(make_rig: Callable[..., ApiRig]) -> None:
+    rig = make_rig(server={"max_open_runs": 2})
+    rig.register()
+    run_id = rig.start("a")
+    rig.start("a")
+
+    refused = rig.client.post("/api/v1/runs", data=write_dag("a"), content_type=YAML)
+    other = rig.client.post(f"/api/v1/runs/{run_id}:retry", json={})
+    cancelled = rig.client.post(f"/api/v1/runs/{run_id}:cancel", json={})
+
+    assert (refused.status_code, refused.get_json()["code"]) == (429, "too_many_open_runs")
+    assert refused.headers["Retry-After"] == "5"
+    assert other.status_code == 429
+    assert cancelled.status_code == 202

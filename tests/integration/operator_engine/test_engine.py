@@ -45,6 +45,13 @@ def test_registration_says_who_the_engine_is(rig: EngineRig, sink: ReportSink) -
     assert sink.heartbeats[-1].incarnation == registration.incarnation
 
 
+def test_registrations_of_one_life_are_numbered(rig: EngineRig, sink: ReportSink) -> None:
+    sink.is_forgetful = True
+    wait_until(lambda: len(sink.registrations) >= 2, 10)
+    sink.is_forgetful = False
+    assert [registration.number for registration in sink.registrations[:2]] == [1, 2]
+
+
 def test_same_batch_twice_is_run_once(rig: EngineRig, sink: ReportSink) -> None:
     task = make_task(params={"hold": True})
     sink.dispatch([task])

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from operator_engine.child_process import trim_log
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -110,6 +111,23 @@ def test_child_is_told_its_environment_and_logs_to_its_file(
     wait_until(lambda: "绿 True" in home.read_child_log("one"))
 
 
+def test_passwords_and_tokens_of_the_configuration_reach_no_child(
+    launch: Callable[..., LaunchedHome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What workers run can read the environment of every process of their user (S45)."""
+    monkeypatch.setenv("DAGENGINE__DATABASE__URL", "mysql+pymysql://u:canary@db/x")
+    monkeypatch.setenv("DAGENGINE__ENGINE__TOKEN", "canary")
+    monkeypatch.setenv("DAGENGINE_TOKEN", "canary")
+    home = launch({"name": "one", "code": SLEEPER, "env": {"PYTHONUNBUFFERED": "1"}})
+    pid = home.find_pid("one")
+    wait_until(lambda: "alive" in home.read_child_log("one"))
+
+    environment = Path(f"/proc/{pid}/environ").read_bytes()
+
+    assert b"PYTHONUNBUFFERED" in environment
+    assert b"canary" not in environment
+
+
 def test_killed_child_is_started_again_at_once(launch: Callable[..., LaunchedHome]) -> None:
     home = launch({"name": "one", "code": SLEEPER}, {"name": "two", "code": SLEEPER})
     one, two = home.find_pid("one"), home.find_pid("two")
@@ -157,6 +175,60 @@ def test_second_request_does_not_wait_for_the_grace_time(
     with pytest.raises(subprocess.TimeoutExpired):
         home.process.wait(0.3)
     assert home.stop() == 0
+
+
+FINISHER = (  # ends by itself once a file is there, after SIGUSR1
+    "import os, signal, time; signal.signal(signal.SIGUSR1, lambda *_: print('drain', flush=True));"
+    " print('alive', flush=True)\n"
+    "while not os.path.exists({path!r}): time.sleep(0.01)"
+)
+NOTER = (  # writes down when it was asked to end
+    "import signal, time\n"
+    "def end(*_):\n"
+    "    open({path!r}, 'a').write('{name}\\n'); raise SystemExit\n"
+    "signal.signal(signal.SIGTERM, end); print('alive', flush=True); time.sleep(600)"
+)
+
+
+def test_work_may_end_before_anything_is_ended_and_then_stage_follows_stage(
+    launch: Callable[..., LaunchedHome], tmp_path: Path
+) -> None:
+    gate, order = tmp_path / "gate", tmp_path / "order"
+    home = launch(
+        {"name": "api", "code": NOTER.format(path=str(order), name="api"), "stop_stage": 9},
+        {"name": "pool", "code": NOTER.format(path=str(order), name="pool")},
+        {"name": "main", "code": FINISHER.format(path=str(gate)), "is_drained": True},
+        drain_s=60,
+    )
+    for name in ("api", "pool", "main"):
+        wait_until(lambda name=name: "alive" in home.read_child_log(name), 20, home.read_log)
+    home.process.terminate()
+    wait_until(lambda: "drain" in home.read_child_log("main"), 10, home.read_log)
+    pool = home.find_pid("pool")
+    os.kill(pool, signal.SIGKILL)  # what is needed until the end is started again
+    assert home.find_pid("pool", other_than=pool)
+    wait_until(lambda: home.read_child_log("pool").count("alive") == 2, 10, home.read_log)
+    assert not order.exists()
+    gate.touch()
+    assert home.process.wait(20) == 0
+    assert order.read_text().split() == ["pool", "api"]
+    assert (home.home / "hurried").read_text() == "False"
+    assert [name for name, *_ in json.loads((home.home / "restarts.json").read_text())] == ["pool"]
+
+
+@pytest.mark.parametrize("drain_s", [0.2, 600])
+def test_work_that_does_not_end_is_waited_for_until_the_grace_time_or_another_request(
+    launch: Callable[..., LaunchedHome], tmp_path: Path, drain_s: float
+) -> None:
+    code = FINISHER.format(path=str(tmp_path / "never"))
+    home = launch({"name": "main", "code": code, "is_drained": True}, drain_s=drain_s)
+    wait_until(lambda: "alive" in home.read_child_log("main"), 20, home.read_log)
+    home.process.terminate()
+    wait_until(lambda: "drain" in home.read_child_log("main"), 10, home.read_log)
+    if drain_s > 1:
+        assert home.stop() == 0
+    assert home.process.wait(20) == 0
+    assert (home.home / "hurried").read_text() == str(drain_s > 1)
 
 
 def test_descendants_of_a_dead_child_are_ended_before_its_successor_runs(
@@ -216,3 +288,18 @@ def test_ready_is_told_once_all_checks_pass(
     ready_file.touch()
     wait_until((tmp_path / "all_ready").exists)
     assert home.stop() == 0
+
+
+def test_log_of_a_process_that_runs_is_put_aside_when_it_has_grown(tmp_path: Path) -> None:
+    path = tmp_path / "api.log"
+    with path.open("ab", buffering=0) as file:
+        for number in range(1, 6):
+            file.write(f"line {number} ".encode() * 20)
+            trim_log(path, 100)
+            assert path.stat().st_size == 0
+        file.write(b"short")
+        trim_log(path, 100)
+    kept = {one.name: one.read_text()[:6] for one in tmp_path.iterdir()}
+    assert kept == {
+        "api.log": "short", "api.log.1": "line 5", "api.log.2": "line 4", "api.log.3": "line 3",
+    }  # fmt: skip

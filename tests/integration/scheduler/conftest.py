@@ -38,6 +38,7 @@ def start_engine() -> Iterator[Callable[..., EngineStandIn]]:
 
     def start(rig: SchedulerRig, engine_id: str = "e1", **changes) -> EngineStandIn:
         engine = EngineStandIn(rig.url, engine_id, marker="marker")
+        engine.sealing_key = changes.pop("sealing_key", "")
         engines.append(engine)
         engine.register(**changes)
         return engine

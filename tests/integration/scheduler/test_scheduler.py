@@ -8,7 +8,7 @@ import pytest
 
 from dag_engine.storage import events
 from dag_engine.storage.database import Database
-from executors.base import InventoryItem, Outcome, Report
+from executors.base import InventoryItem, Outcome, RegistrationReply, Report
 from executors.transport.http_client import HttpClient
 from tests.support.engine_stand_in import EngineStandIn
 from tests.support.live_runs import ended
@@ -158,6 +158,23 @@ def test_a_dead_engines_work_is_handed_to_another(
     thread.join()
 
 
+def test_what_starts_though_it_was_given_up_is_killed(
+    start_scheduler: StartScheduler, start_engine: StartEngine
+) -> None:
+    rig = start_scheduler()
+    engine = start_engine(rig)
+    run_id = rig.accept("a")
+    engine.wait_for(f"{run_id}.0.1")
+    engine.client.request("DELETE", f"/internal/v1/operator-engines/{engine.engine_id}")
+    engine.register()
+    engine.wait_for(f"{run_id}.0.2")
+    # As where the first dispatch was on its way all the time.
+    assert [v.verdict for v in engine.report(_started(f"{run_id}.0.1"))] == ["stale"]
+    engine.wait_for_cancel(f"{run_id}.0.1")
+    engine.report(ended(f"{run_id}.0.2"))
+    rig.wait_state(run_id, "succeeded")
+
+
 def test_a_restarted_engine_gets_again_what_never_started_and_loses_what_ran(
     start_scheduler: StartScheduler, start_engine: StartEngine
 ) -> None:
@@ -283,3 +300,49 @@ def test_what_waits_says_why(start_scheduler: StartScheduler, start_engine: Star
     many = rig.accept(*[f"t{i:02}" for i in range(20)])
     engine.wait_for(f"{many}.16.1")
     rig.wait_task(many, "t19", "ready")
+
+
+def test_a_registration_that_was_overtaken_changes_nothing(
+    start_scheduler: StartScheduler, start_engine: StartEngine
+) -> None:
+    rig = start_scheduler()
+    engine = start_engine(rig)
+    run_id = rig.accept("a")
+    engine.wait_for(f"{run_id}.0.1")
+    engine.report(_started(f"{run_id}.0.1"))
+    held = [InventoryItem(attempt_id=f"{run_id}.0.1", stage="started")]
+    assert engine.ask_to_register(held, number=2).status == 200
+    late = engine.ask_to_register([], number=1)
+    assert late.status == 409
+    assert b"stale_registration" in late.body
+    assert engine.ask_to_register([], number=2).status == 409
+    former, engine.incarnation = engine.incarnation, "second"
+    assert engine.ask_to_register(held, number=1).status == 200
+    engine.incarnation = former
+    assert engine.ask_to_register([], number=2).status == 409, "also of a former life"
+    engine.incarnation = "second"
+    assert [v.verdict for v in engine.report(ended(f"{run_id}.0.1"))] == ["applied"]
+    rig.wait_state(run_id, "succeeded")
+
+
+def test_who_does_not_know_the_leader_registers_twice(
+    start_scheduler: StartScheduler, start_engine: StartEngine
+) -> None:
+    first = start_scheduler()
+    engine = start_engine(first)
+    run_id = first.accept("a")
+    engine.wait_for(f"{run_id}.0.1")
+    engine.report(_started(f"{run_id}.0.1"))
+    first.close()
+    second = start_scheduler()
+    wait_until(lambda: second.scheduler.reign is not None, 20)
+    engine.client.close()
+    engine.client = HttpClient(second.url, timeout_s=30)
+    late = engine.ask_to_register([], number=1, epoch=1)  # on its way since the first one led
+    answer = msgspec.json.decode(late.body, type=RegistrationReply)
+    assert (answer.is_put_off, answer.epoch) == (True, 2)
+    held = [InventoryItem(attempt_id=f"{run_id}.0.1", stage="started")]
+    again = engine.ask_to_register(held, number=2, epoch=answer.epoch)
+    assert f"{run_id}.0.1" in msgspec.json.decode(again.body, type=RegistrationReply).tokens
+    assert [v.verdict for v in engine.report(ended(f"{run_id}.0.1"))] == ["applied"]
+    second.wait_state(run_id, "succeeded")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from dag_engine.scheduler import reign
+from dag_engine.scheduler import timers
 from dag_engine.storage import tasks
 from dag_engine.storage.database import Database
 from executors.base import Heartbeat, HeartbeatReply, InventoryItem, Outcome, Report, ReportBatch
@@ -105,7 +105,7 @@ def test_late_reports_are_kept_but_not_those_with_a_guessed_token(
 def test_timers_of_what_has_ended_do_not_gather(
     start_scheduler: StartScheduler, start_engine: StartEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reign, "TIMERS_KEPT", 4)
+    monkeypatch.setattr(timers, "KEPT", 4)
     rig = start_scheduler()
     engine = start_engine(rig, slots=1)
     for _ in range(12):
@@ -118,11 +118,11 @@ def test_timers_of_what_has_ended_do_not_gather(
     assert len(present._timers) <= 5
 
 
-def _beat(engine: EngineStandIn) -> HeartbeatReply:
+def _beat(engine: EngineStandIn, **fields: bool) -> HeartbeatReply:
     reply = engine.client.request(
         "POST",
         f"/internal/v1/operator-engines/{engine.engine_id}/heartbeat",
-        msgspec.json.encode(Heartbeat(incarnation=engine.incarnation)),
+        msgspec.json.encode(Heartbeat(incarnation=engine.incarnation, **fields)),
     )
     assert reply.status == 200, reply.body
     return msgspec.json.decode(reply.body, type=HeartbeatReply)
@@ -151,6 +151,45 @@ def test_an_engine_registers_with_each_new_leader_so_that_no_cancel_is_lost(
     held = [InventoryItem(attempt_id=f"{run_id}.{i}.1", stage="started") for i in (0, 1)]
     assert engine.register(held).forget == [f"{run_id}.0.1"]
     assert _beat(engine).is_known
+
+
+def test_an_engine_that_leaves_is_spared_and_its_work_is_given_to_others_at_once(
+    start_scheduler: StartScheduler, start_engine: StartEngine
+) -> None:
+    rig = start_scheduler()  # an engine's lease lasts 60 s
+    leaving = start_engine(rig, slots=1)
+    first = rig.accept("a", "b")
+    leaving.wait_for(f"{first}.0.1", f"{first}.1.1")
+    assert _beat(leaving, is_leaving=True).is_known
+    second = rig.accept("c")
+    rig.wait_task(second, "c", "ready")
+    other = start_engine(rig, slots=4, engine_id="e2")
+    other.wait_for(f"{second}.0.1")
+    back = Outcome(
+        attempt_id=f"{first}.0.1", kind="ended", state="failed", reason="lost", is_handed_back=True
+    )
+    leaving.report(back)
+    other.wait_for(f"{first}.0.2")
+    _beat(leaving, is_leaving=True, has_left=True)
+    other.wait_for(f"{first}.1.2")
+    assert not _beat(leaving).is_known
+    query = "SELECT MAX(n_losses), MAX(n_failures) FROM tasks"
+    assert rig.database.read(lambda c: c.exec_driver_sql(query).one()) == (0, 0)
+
+
+def test_the_farewell_of_a_former_life_is_no_ones(
+    start_scheduler: StartScheduler, start_engine: StartEngine
+) -> None:
+    rig = start_scheduler()
+    engine = start_engine(rig)
+    engine.incarnation = "second"
+    engine.register()
+    engine.incarnation = "first"
+    assert not _beat(engine, has_left=True).is_known
+    engine.incarnation = "second"
+    assert _beat(engine).is_known
+    run_id = rig.accept("a")
+    engine.wait_for(f"{run_id}.0.1")
 
 
 def test_a_dispatch_that_the_engine_finds_too_long_is_halved(

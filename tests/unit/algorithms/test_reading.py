@@ -178,3 +178,11 @@ def test_every_format_may_be_packed_by_gzip(workshop, tmp_path, suffix):
     }[suffix]()
     path = write(tmp_path, f"data{suffix}.gz", gzip.compress(plain.read_bytes()))
     assert read(workshop, path) == {"城市": ["北京", "上海"], "n": [1, 2]}
+
+
+@pytest.mark.parametrize("separator", ["(a+)+$", "::", "", "\n", '"'])
+def test_a_separator_that_is_no_single_character_is_refused(workshop, tmp_path, separator):
+    path = write(tmp_path, "data.csv", ("a" * 60 + "b\n1\n").encode())
+    outcome = read(workshop, path, options={"separator": separator})
+    assert outcome.reason == "invalid_input"
+    assert "must be one character" in outcome.message

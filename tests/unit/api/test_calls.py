@@ -7,6 +7,7 @@ from dag_engine.api import calls
 from dag_engine.api.answers import json_answer
 from dag_engine.api.calls import YAML_TYPES, Answer, Body, Resource
 from dag_engine.api.problems import install_error_handlers
+from dag_engine.core.access import Role
 
 QUERY = (
     *calls.PAGE,
@@ -22,17 +23,19 @@ QUERY = (
 def client() -> Any:
     resource = Resource("things", "Things")
 
-    @resource.call("GET", "/things", {200: Answer("All.")}, query=QUERY)
+    @resource.call("GET", "/things", {200: Answer("All.")}, query=QUERY, role=Role.VIEWER)
     def list_things(query: dict[str, Any]) -> Response:
         """List things."""
         return json_answer(query)
 
-    @resource.call("POST", "/things", {200: Answer("One.")}, body=Body(YAML_TYPES))
+    @resource.call(
+        "POST", "/things", {200: Answer("One.")}, body=Body(YAML_TYPES), role=Role.VIEWER
+    )
     def add_thing(query: dict[str, Any]) -> Response:
         """Add a thing."""
         return json_answer(query)
 
-    @resource.call("POST", "/things:stop", {200: Answer("Done.")})
+    @resource.call("POST", "/things:stop", {200: Answer("Done.")}, role=Role.VIEWER)
     def stop_things(query: dict[str, Any]) -> Response:
         """Stop things."""
         return json_answer(query)

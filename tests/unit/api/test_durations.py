@@ -11,6 +11,7 @@ def samples(durations: RequestDurations) -> dict[tuple[str, str, str], float]:
             sample.value
         )
         for family in durations.collect()
+        if family.type == "histogram"
         for sample in family.samples
     }
 

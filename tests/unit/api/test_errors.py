@@ -6,7 +6,7 @@ from dag_engine.api import errors
 
 
 def make(kind: type[Exception]) -> Exception:
-    if kind is errors.UnavailableError:
+    if issubclass(kind, errors._ComeAgainError):
         return kind("code", "Detail.", 7)
     if kind is errors.BindRefusedError:
         return kind("0.0.0.0")

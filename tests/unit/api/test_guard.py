@@ -1,13 +1,17 @@
-import hashlib
+from typing import Any
 
 import pytest
 from flask import Flask
 
+from dag_engine.api.access import caller
 from dag_engine.api.answers import json_answer
-from dag_engine.api.errors import UnauthorizedError
-from dag_engine.api.guard import Guard, HostList, TokenCheck, host_name, is_loopback
+from dag_engine.api.guard import Guard, HostList, host_name, is_loopback
 from dag_engine.api.problems import install_error_handlers
-from dag_engine.storage.errors import DatabaseUnavailableError
+from dag_engine.core.access import Role
+from dag_engine.storage.token_book import TokenBook
+from tests.support.tokens import make_tokens
+
+ROLES = {"/thing": Role.SUBMITTER, "/livez": Role.ANYBODY, "/internal/v1/reports": Role.OPERATOR}
 
 
 def make_app(
@@ -16,14 +20,21 @@ def make_app(
     allowed: tuple[str, ...] = (),
     tokens: tuple[str, ...] = (),
     is_required: bool = False,
+    **fields: Any,
 ) -> Flask:
     app = Flask(__name__, static_folder=None)
-    digests = frozenset(hashlib.sha256(token.encode()).hexdigest() for token in tokens)
-    check = TokenCheck(lambda: digests, is_required=is_required)
-    Guard(HostList(host, allowed), check, lambda: "installation secret").install(app)
+    made = make_tokens(*tokens, **fields)
+    book = TokenBook(lambda _: made, is_required=is_required)
+    Guard(HostList(host, allowed), book, lambda: "installation secret", ROLES).install(app)
     install_error_handlers(app)
-    for rule in ("/thing", "/livez", "/internal/v1/reports"):
-        app.add_url_rule(rule, rule, lambda: json_answer({"ok": True}), methods=["GET", "POST"])
+
+    def answer() -> Any:
+        who = caller()
+        return json_answer({"name": who.name, "namespace": who.namespace, "role": who.role.word})
+
+    for rule in ("/thing", "/internal/v1/reports", "/undeclared"):
+        app.add_url_rule(rule, rule, answer, methods=["GET", "POST"])
+    app.add_url_rule("/livez", "/livez", lambda: json_answer({"status": "alive"}))
     return app
 
 
@@ -34,7 +45,7 @@ def make_app(
         ("LocalHost", "localhost"),
         ("localhost.:80", "localhost"),
         ("[::1]:8080", "::1"),
-        ("user@evil", "evil"),
+        ("user@evil", ""),
         ("[::1", ""),
         ("", ""),
     ],
@@ -160,38 +171,53 @@ def test_odd_request_id_is_replaced() -> None:
     assert len(reply.headers["X-Request-Id"]) == 16
 
 
-def test_revoked_token_is_forgotten_after_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    digests = {hashlib.sha256(b"right").hexdigest()}
-    check = TokenCheck(lambda: frozenset(digests), is_required=True)
-    check.check("Bearer right")
-    digests.clear()
-    later = TokenCheck.__module__ + ".time.monotonic"
-    monkeypatch.setattr(later, lambda: 1e12)
+def test_role_that_is_too_small_is_refused_by_name() -> None:
+    client = make_app(tokens=("t",), role="viewer").test_client()
 
-    with pytest.raises(Exception, match="token"):
-        check.check("Bearer right")
+    reply = client.get("/thing", headers={"Authorization": "Bearer t"})
 
-
-def test_known_tokens_hold_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    digests: list[frozenset[str]] = [frozenset({hashlib.sha256(b"right").hexdigest()})]
-
-    def load() -> frozenset[str]:
-        if not digests:
-            raise DatabaseUnavailableError("gone")
-        return digests.pop()
-
-    check = TokenCheck(load, is_required=True)
-    check.check("Bearer right")
-    monkeypatch.setattr("dag_engine.api.guard.time.monotonic", lambda: 1e12)
-
-    check.check("Bearer right")
-    with pytest.raises(UnauthorizedError):
-        check.check("Bearer wrong")
+    problem = reply.get_json()
+    assert (reply.status_code, problem["code"]) == (403, "role_too_small")
+    assert "role submitter" in problem["detail"]
+    assert "viewer" in problem["detail"]
 
 
-def test_tokens_that_were_never_read_let_nobody_in() -> None:
-    def load() -> frozenset[str]:
-        raise DatabaseUnavailableError("gone")
+def test_route_without_a_declared_role_is_never_reached() -> None:
+    client = make_app(tokens=("t",), role="admin").test_client()
 
-    with pytest.raises(DatabaseUnavailableError):
-        TokenCheck(load, is_required=False).check("Bearer right")
+    assert client.get("/undeclared", headers={"Authorization": "Bearer t"}).status_code == 500
+
+
+def test_strangers_do_not_learn_which_addresses_there_are() -> None:
+    client = make_app(tokens=("t",), role="viewer").test_client()
+
+    assert client.get("/nowhere").status_code == 401
+    assert client.delete("/thing").status_code == 401
+    assert client.get("/nowhere", headers={"Authorization": "Bearer t"}).status_code == 404
+
+
+def test_without_tokens_the_caller_is_an_admin_of_the_default_namespace() -> None:
+    who = make_app().test_client().get("/thing").get_json()
+
+    assert who == {"name": "", "namespace": "default", "role": "admin"}
+
+
+@pytest.mark.parametrize(
+    ("role", "header", "expected"),
+    [
+        ("admin", "team-c", 200), ("operator", "team-c", 403), ("submitter", "team-b", 200),
+        ("admin", "system", 400), ("admin", "Größe", 400), ("admin", "a/b", 400),
+        ("admin", "", 400), ("admin", "x" * 64, 400), ("viewer", "team-c", 403),
+    ],
+)  # fmt: skip
+def test_only_an_admin_acts_in_a_namespace_that_is_not_its_own(
+    role: str, header: str, expected: int
+) -> None:
+    client = make_app(tokens=("t",), role=role, namespace="team-b").test_client()
+    headers = {"Authorization": "Bearer t", "X-Dagengine-Namespace": header.encode().decode("l1")}
+
+    reply = client.get("/thing", headers=headers)
+
+    assert reply.status_code == expected
+    if expected == 200:
+        assert reply.get_json()["namespace"] == header

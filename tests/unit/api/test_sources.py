@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from dag_engine.api.errors import UnprocessableError
-from dag_engine.api.sources import check_dataset_id, find_source, safe_filename
+from dag_engine.api.sources import check_dataset_id, find_source, safe_filename, set_reach
+from executors.base import DatasetRef
 
 
 @pytest.fixture
@@ -91,6 +92,46 @@ def test_url_that_leads_elsewhere_is_refused(uri: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("roots", "is_found"),
+    [
+        (("",), False), (("home",), False), (("home/artifacts",), False),
+        (("home/artifacts/datasets",), False), (("home/artifacts/datasets/team-a",), True),
+    ],
+)  # fmt: skip
+def test_root_that_holds_the_services_own_folders_does_not_open_them(
+    tmp_path: Path, roots: tuple[str, ...], is_found: bool
+) -> None:
+    """Uploads of every namespace lie there, and the secret; a root right inside is meant so."""
+    file = tmp_path / "home" / "artifacts" / "datasets" / "team-a" / "x.csv"
+    file.parent.mkdir(parents=True)
+    file.write_text("n\n1\n")
+    private = (str(tmp_path / "home"), f"file://{tmp_path}/home/artifacts/datasets")
+    allowed = tuple(str(tmp_path / root) for root in roots)
+
+    if is_found:
+        assert find_source(str(file), allowed, private).size_bytes == 4
+        return
+    with pytest.raises(UnprocessableError, match="below none of the roots"):
+        find_source(str(file), allowed, private)
+
+
+@pytest.mark.parametrize(
+    ("root", "is_found"),
+    [("s3://bucket", False), ("s3://bucket/store/", False), ("s3://bucket/store/open/", True)],
+)
+def test_url_within_the_store_is_refused_unless_a_root_lies_there(
+    root: str, is_found: bool
+) -> None:
+    uri, private = "s3://bucket/store/open/a.csv", ("/home", "s3://bucket/store")
+
+    if is_found:
+        assert find_source(uri, (root,), private).uri == uri
+        return
+    with pytest.raises(UnprocessableError):
+        find_source(uri, (root,), private)
+
+
+@pytest.mark.parametrize(
     ("name", "safe"),
     [
         ("data.csv", "data.csv"),
@@ -124,3 +165,32 @@ def test_ordinary_dataset_ids_are_taken(dataset_id: str) -> None:
 def test_odd_dataset_ids_are_refused(dataset_id: str) -> None:
     with pytest.raises(UnprocessableError):
         check_dataset_id(dataset_id)
+
+
+@pytest.mark.parametrize(
+    ("uri", "is_private"),
+    [
+        ("http://10.0.0.5/data/a.csv", True),
+        ("http://localhost:9000/a.csv", True),
+        ("https://minio.internal:9000/a.csv", True),
+        ("https://data.example/a.csv", False),
+        ("http://2130706433/a.csv", False),
+        ("http://127.0.0.1/a.csv", False),
+        ("http://8.8.8.8/a.csv", False),
+        ("s3://bucket/a.csv", False),
+        ("http://[broken/a.csv", False),
+    ],
+)
+def test_only_what_the_configuration_names_may_lie_inside(uri: str, is_private: bool) -> None:
+    roots = (
+        "http://10.0.0.5/data/",
+        "http://localhost:9000/",
+        "https://data.example/",
+        "http://2130706433/",
+        "http://8.8.8.8/",
+    )
+    ref = DatasetRef(id="1", version=1, uri=uri, is_private=True)
+
+    assert set_reach(ref, roots, ("MinIO.internal.",)).is_private is (
+        is_private or not uri.startswith("http")
+    )

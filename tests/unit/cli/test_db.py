@@ -15,6 +15,7 @@ from dag_engine.storage import runs, tables
 from dag_engine.storage.database import Database
 from dag_engine.storage.migrate import upgrade_database
 from dag_engine.storage.rows import NewRun
+from operator_engine.launcher import HomeLock
 from tests.unit.cli.conftest import Dagengine
 
 
@@ -72,8 +73,22 @@ def test_a_backup_brings_the_old_state_back(
     _run(database, age_days=0)
     again = dagengine("db", "backup", str(copy), "--home", str(home))
     assert (again.code, "exists already" in again.err) == (2, True)
-    assert dagengine("db", "restore", str(copy), "--home", str(home)).code == 0
+    used = dagengine("db", "restore", str(copy), "--home", str(home))
+    assert (used.code, "is in use" in used.err) == (1, True)
+    database.close()
+    said = dagengine("db", "restore", str(copy), "--home", str(home))
+    assert said.code == 0, said.err
+    assert "1 runs, 1 tasks" in said.out
     assert _run_ids(database) == {first}
+
+
+def test_nothing_is_restored_into_a_folder_that_a_service_uses(
+    dagengine: Dagengine, home: Path, tmp_path: Path
+) -> None:
+    lock = HomeLock(home)
+    said = dagengine("db", "restore", str(tmp_path / "copy"), "--home", str(home))
+    lock.release()
+    assert (said.code, "in use by another service" in said.err) == (1, True)
 
 
 def test_prune_deletes_old_runs_with_their_files_and_keeps_what_newer_ones_use(

@@ -211,6 +211,37 @@ def test_why_tells_the_reason_of_waiting(canned: CannedApi, dagengine: Dagengine
     assert said.out == ("模型 [m]: ready\nWhy: No operator engine bears zone=b. [no_engine]\n")
 
 
+def test_why_tells_what_the_cache_had(canned: CannedApi, dagengine: Dagengine) -> None:
+    canned.put(f"GET {RUN}/tasks/m", make_task("m", title="模型", attempts=[]))
+    story = {
+        "verdict": "miss",
+        "message": "Compared with run r0: the parameter C differs: 2.0 now, 1.0 then.",
+        "source": None,
+    }
+    canned.put(f"GET {RUN}/tasks/m/cache", story)
+    said = dagengine("runs", "why", "r1", "m")
+    assert f"\nCache: miss. {story['message']}\n" in said.out
+
+    source = {"run_id": "r0", "operator": "模", "attempt": 2}
+    canned.put(f"GET {RUN}/tasks/m/cache", {**story, "verdict": "gone", "source": source})
+    said = dagengine("runs", "why", "r1", "m")
+    assert "made by 模 of run r0, attempt 2\n" in said.out
+
+    canned.put(f"GET {RUN}/tasks/m/cache", {**story, "verdict": "open"})
+    assert "Cache" not in dagengine("runs", "why", "r1", "m").out
+
+
+@pytest.mark.parametrize("flags", [(), ("-f",)])
+def test_log_of_what_was_cached_is_elsewhere(
+    canned: CannedApi, dagengine: Dagengine, flags: tuple[str, ...]
+) -> None:
+    task = make_task("m", attempt=0, reason="cached") | {"message": "a of run r0 has made it."}
+    canned.put(f"GET {RUN}/tasks/m", task)
+    said = dagengine("logs", "r1", "m", *flags)
+    assert said.code == 2
+    assert "m has not run: a of run r0 has made it." in said.err
+
+
 def test_log_is_followed_to_its_end(canned: CannedApi, dagengine: Dagengine) -> None:
     def piece(text: str, start: int, *, is_complete: bool) -> dict[str, Any]:
         end = start + len(text.encode())

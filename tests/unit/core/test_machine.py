@@ -5,10 +5,12 @@ import random
 from collections import Counter
 
 import pytest
+from msgspec import structs
 
 from dag_engine.core import machine
 from dag_engine.core.live import Decision, LiveRun, LiveTask, attempt_id_of, provider
 from dag_engine.core.states import FINAL_RUN_STATES, TASK_MOVES, RunState, TaskState
+from executors.base import Outcome
 from tests.support.live_runs import NOON, ended, make_run, states_of
 
 
@@ -188,6 +190,30 @@ def test_three_losses_are_forgiven_and_the_fourth_is_quarantined() -> None:
     assert stage.task("a").row.reason_code == "quarantined"
 
 
+def test_what_a_stopped_engine_hands_back_counts_neither_as_failure_nor_as_loss() -> None:
+    stage = Stage(make_run([], details={"a": {"retries": 0}})).start()
+    for attempt in range(1, 8):
+        outcome = structs.replace(ended(stage.attempt("a"), "failed", "lost"), is_handed_back=True)
+        stage.decide(machine.attempt_ended, 0, outcome)
+        row = stage.task("a").row
+        assert (row.state, row.reason_code, row.n_losses, row.n_failures) == (
+            "retrying", "lost", 0, 0,
+        )  # fmt: skip
+        assert row.not_before == stage.now
+        stage.decide(machine.retry_due, 0, attempt)
+        stage.hand_out_all()
+    stage.end("a")
+    assert stage.states == {"a": "succeeded"}
+
+
+@pytest.mark.parametrize("reason", ["error", "killed"])
+def test_only_what_is_lost_can_be_handed_back(reason: str) -> None:
+    stage = Stage(make_run([], details={"a": {"retries": 0}})).start()
+    outcome = structs.replace(ended(stage.attempt("a"), "failed", reason), is_handed_back=True)
+    stage.decide(machine.attempt_ended, 0, outcome)
+    assert (stage.task("a").row.n_losses, stage.states["a"]) in {(0, "failed"), (1, "retrying")}
+
+
 def test_a_success_after_the_cancel_is_stale_and_the_run_waits_for_the_dead() -> None:
     stage = Stage(make_run(DIAMOND)).start()
     stage.decide(machine.attempt_started, 0, ended("r1.0.1"))
@@ -258,8 +284,24 @@ def test_a_clock_set_back_does_not_put_a_retry_off_for_days() -> None:
     stage = Stage(run).start()
     stage.end("a", "failed", "error")
     stage.now -= dt.timedelta(days=3)
+    plan = run.tasks[0].plan
+    longest = dt.timedelta(seconds=1.25 * plan.retry_delay_s)
     stage.decide(machine.resume_after_takeover)
-    assert stage.timers[-1].at - stage.now <= dt.timedelta(hours=1)
+    assert dt.timedelta(0) < stage.timers[-1].at - stage.now <= longest
+    stage.decide(machine.pause_run)
+    stage.decide(machine.resume_run)
+    assert dt.timedelta(0) < stage.timers[-1].at - stage.now <= longest
+
+
+@pytest.mark.parametrize("ahead", [dt.timedelta(0), dt.timedelta(days=3)])
+def test_no_clock_puts_the_backstop_off_for_days(ahead: dt.timedelta) -> None:
+    stage = Stage(make_run([], details={"a": {"timeout_s": 5.0}})).start()
+    begin = Outcome(attempt_id="r1.0.1", kind="started", started_at=stage.now + ahead)
+    stage.decide(machine.attempt_started, 0, begin)
+    assert stage.timers[-1].at - stage.now == dt.timedelta(seconds=35)
+    stage.now -= dt.timedelta(days=3)
+    stage.decide(machine.resume_after_takeover)
+    assert stage.timers[-1].at - stage.now == dt.timedelta(seconds=35)
 
 
 def _replay(events) -> dict:

@@ -32,7 +32,8 @@ def _end(placement: Placement, run: LiveRun, index: int, out: Decision) -> None:
 
 
 def _engines(placement: Placement, *engines: Engine) -> None:
-    placement.engines.update({engine.engine_id: engine for engine in engines})
+    for engine in engines:
+        placement.admit(engine)
 
 
 def _wide(n: int, **details) -> LiveRun:
@@ -161,3 +162,20 @@ def test_nothing_is_kept_of_what_was_handed_out() -> None:
     assert not placement._offered
     assert placement.engines["e1"].n_open == {"local": 0}
     assert all(not bucket.unexplained for bucket in placement._buckets.values())
+
+
+def test_an_engine_that_is_being_stopped_is_handed_nothing_more() -> None:
+    placement = Placement()
+    leaving, other = Engine("a", slots={"local": 4}), Engine("b", slots={"local": 4})
+    _engines(placement, leaving, other)
+    leaving.is_leaving = True
+    assert {engine for _, engine in _place(placement, _wide(3))} == {"b"}
+    other.is_leaving = True
+    run = make_run([], run_id="r2", details={"x": {}})
+    assert _place(placement, run) == []
+    out = Decision(now=NOON)
+    placement.explain(out)
+    assert run.tasks[0].row.reason_code == "engine_away"
+    assert "is being stopped" in run.tasks[0].row.reason
+    leaving.is_leaving = False
+    assert _round(placement, Decision(now=NOON)) == [("x", "a")]

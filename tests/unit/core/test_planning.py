@@ -4,7 +4,7 @@ import time
 import pytest
 
 from dag_engine.core.catalogue import Catalogue
-from dag_engine.core.dagfile import YAML, read_dag
+from dag_engine.core.dagfile import YAML, SealedNames, read_dag
 from dag_engine.core.errors import MissingArtifactsError, PlanRefusedError
 from dag_engine.core.plan import PlannedInput, Reused, RunDefaults
 from dag_engine.core.planning import Selection, complete_plan, draft_plan
@@ -392,9 +392,9 @@ dag:
   operator_details:
     q: {algo_name: sql, params: {connection: main, tables: [{from: other}, {from: main}]}}
 """
-    draft = plan(source, catalogue=catalogue, connections={"main", "other"})
+    draft = plan(source, catalogue=catalogue, sealed=SealedNames({"main", "other"}))
     assert draft.tasks[0].connections == ["main", "other"]
-    assert refuse(source, catalogue=catalogue, connections={"main"}) == [
+    assert refuse(source, catalogue=catalogue, sealed=SealedNames({"main"})) == [
         ("unknown_connection", "/dag/operator_details/q/params/tables/0/from")
     ]
 

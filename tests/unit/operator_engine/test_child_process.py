@@ -2,19 +2,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
+from operator_engine.child_process import trim_log
+from operator_engine.launcher import make_child_environment
 
-from operator_engine import child_process
 
-
-def test_long_log_is_moved_aside_and_the_oldest_dropped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(child_process, "_LOG_LIMIT_BYTES", 3)
+def test_long_log_is_put_aside_and_the_oldest_dropped(tmp_path: Path) -> None:
     path = tmp_path / "one.log"
     for text in ("first", "second", "third", "fourth", "5"):
         path.write_text(text, encoding="utf-8")
-        child_process._rotate(path)
+        trim_log(path, 3)
     found = {item.name: item.read_text(encoding="utf-8") for item in tmp_path.iterdir()}
     assert found == {
         "one.log": "5",
@@ -22,3 +18,14 @@ def test_long_log_is_moved_aside_and_the_oldest_dropped(
         "one.log.2": "third",
         "one.log.3": "second",
     }
+
+
+def test_children_do_not_inherit_what_only_the_configuration_reads() -> None:
+    environment = {
+        "PATH": "/bin",
+        "DAGENGINE__DATABASE__URL": "mysql://u:p@h/d",
+        "DAGENGINE__SECRETS__KEY": "key",
+        "DAGENGINE_TOKEN": "token",
+        "DAGENGINE_POOL": "mark",
+    }
+    assert make_child_environment(environment) == {"PATH": "/bin", "DAGENGINE_POOL": "mark"}

@@ -104,6 +104,34 @@ def test_batch_is_put_off_while_a_registration_is_under_way(desk: Desk) -> None:
     assert desk.dispatch(make_dispatch(0)) == {"accepted": 1, "known": 0}
 
 
+def test_a_new_leader_is_reported_to_at_once(desk: Desk, monitor: Peer) -> None:
+    desk.begin_registration()  # with the former one, which never answers
+    greeting = Dispatch(epoch=4, incarnation="inc", reports_url="http://next")
+    with pytest.raises(DispatchRefusedError, match="registering"):
+        desk.dispatch(greeting)
+    told = ToMonitor(incarnation="inc", reports_url="http://next/internal/v1/reports")
+    assert monitor.read(ToMonitor) == told
+    desk.abandon_registration()
+    assert desk.wait_registration_wanted(0), "that one must know what is held"
+    desk.begin_registration()
+    desk.settle(msgspec.structs.replace(REPLY, epoch=4), told.reports_url)
+    assert monitor.read(ToMonitor) == told
+    desk.dispatch(greeting)
+    assert monitor.is_silent()
+    assert not desk.wait_registration_wanted(0), "it is known by now"
+    with pytest.raises(DispatchRefusedError, match="epoch 4"):
+        desk.dispatch(Dispatch(epoch=3, incarnation="inc", reports_url="http://former"))
+
+
+def test_a_registration_that_is_put_off_is_repeated_with_the_new_epoch(desk: Desk) -> None:
+    assert desk.epoch == 3
+    desk.begin_registration()
+    desk.put_off_registration(4)
+    assert desk.epoch == 4
+    desk.dispatch(make_dispatch(1, epoch=4))
+    assert [item.attempt_id for item in desk.begin_registration()] == ["rrun.1.1"]
+
+
 def test_epoch_of_the_registration_counts_too(desk: Desk) -> None:
     with pytest.raises(DispatchRefusedError) as caught:
         desk.dispatch(make_dispatch(0, epoch=2))

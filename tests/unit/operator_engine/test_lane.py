@@ -3,10 +3,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 
 from executors.base import BaseExecutor, LogChunk, Outcome, Task
 from executors.errors import ExecutorUnavailableError
+from executors.sealing import make_private_key, open_task, public_key_of, seal_task
 from operator_engine.errors import ExecutorLoadError
 from operator_engine.lane import Lane
 from tests.support.engine_rig import make_task
@@ -143,3 +145,68 @@ def test_executor_that_cannot_be_made_fails_each_task_with_the_reason(make_lane:
     assert {end.reason for end in told.ended} == {"error"}
     assert "install the package `gates`." in told.ended[0].message
     assert len(lane.held()[2]) == 2
+
+
+SECRET = "Kanarienvogel-4711"
+
+
+class Talkative(GatedExecutor):
+    """Says what it was given when it refuses."""
+
+    def submit(self, task: Task) -> str:
+        raise ValueError(f"bad task with {task.secrets} for {task}")
+
+
+def seal(number: int) -> tuple[Task, Callable[[Task], Task]]:
+    private = make_private_key()
+    task = msgspec.structs.replace(make_task(number), secrets={"s": SECRET})
+    return seal_task(task, public_key_of(private)), lambda task: open_task(task, private)
+
+
+def start_lane(executor: BaseExecutor, unseal: Callable[[Task], Task]) -> tuple[Lane, Told]:
+    told = Told()
+    lane = Lane("gated", lambda: executor, told, unseal)
+    lane.start()
+    return lane, told
+
+
+def test_only_the_executor_sees_secrets_in_plain() -> None:
+    seen: list[Task] = []
+
+    class Keeper(GatedExecutor):
+        def submit(self, task: Task) -> str:
+            seen.append(task)
+            return super().submit(task)
+
+    sealed, unseal = seal(0)
+    lane, told = start_lane(Keeper(), unseal)
+    lane.put([sealed])
+    wait_until(lambda: told.submitted == ids(0))
+    assert seen[0].secrets == {"s": SECRET}
+    assert lane.held()[1] == [sealed]
+    lane.stop()
+
+
+def test_an_executor_that_tells_the_task_in_its_error_tells_no_secret(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sealed, unseal = seal(0)
+    lane, told = start_lane(Talkative(), unseal)
+    lane.put([sealed])
+    wait_until(lambda: bool(told.ended))
+    lane.stop()
+    assert "bad task with {'s': '***'}" in told.ended[0].message
+    assert SECRET not in told.ended[0].message + caplog.text
+    assert "submit_failed" in caplog.text
+
+
+def test_secrets_that_cannot_be_opened_end_the_attempt_and_not_the_lane() -> None:
+    sealed, _ = seal(0)
+    _, unseal = seal(1)
+    executor = GatedExecutor()
+    lane, told = start_lane(executor, unseal)
+    lane.put([sealed, make_task(2)])
+    wait_until(lambda: told.submitted == ids(2))
+    lane.stop()
+    assert [(end.state, "another key" in end.message) for end in told.ended] == [("failed", True)]
+    assert lane.held()[0] == []

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import contextlib
+import socket
+from pathlib import Path
+
 import pytest
 
+from executors.base import Dispatch
 from executors.transport.http_client import HttpReply
-from operator_engine.registrar import complete_reports_url, read_sentence
+from operator_engine.addresses import complete_reports_url
+from operator_engine.desk import Desk
+from operator_engine.errors import DispatchRefusedError
+from operator_engine.registrar import Registrar, read_sentence
 from operator_engine.settings import EngineSettings
-
-SETTINGS = EngineSettings(engine_id="e", home="/h", dag_engine_url="http://api:8080/")
 
 
 @pytest.mark.parametrize(
@@ -19,7 +25,7 @@ SETTINGS = EngineSettings(engine_id="e", home="/h", dag_engine_url="http://api:8
     ],
 )
 def test_reports_url_is_completed(given: str, used: str) -> None:
-    assert complete_reports_url(given, SETTINGS) == used
+    assert complete_reports_url(given, "http://api:8080/") == used
 
 
 @pytest.mark.parametrize(
@@ -32,3 +38,27 @@ def test_reports_url_is_completed(given: str, used: str) -> None:
 )
 def test_sentence_of_a_refusal_is_read_from_any_body(body: bytes, said: str) -> None:
     assert said in read_sentence(HttpReply(409, body, {}))
+
+
+def test_a_registration_is_broken_off_when_another_leader_has_come(tmp_path: Path) -> None:
+    desk = Desk("inc", [])
+    with socket.create_server(("127.0.0.1", 0)) as stands_still:
+        url = f"http://127.0.0.1:{stands_still.getsockname()[1]}"
+        settings = EngineSettings(
+            engine_id="e", home=str(tmp_path), dag_engine_url=url, gather_s=0.0
+        )
+        registrar = Registrar(settings, desk, "http://engine", list, str)
+        desk.on_new_leader = registrar.begin_anew
+        registrar.start()
+        try:
+            connection, _ = stands_still.accept()
+            with connection:
+                assert connection.recv(4) == b"POST"
+                # Refused, unless the registration has been broken off by then already.
+                with contextlib.suppress(DispatchRefusedError):
+                    desk.dispatch(Dispatch(epoch=2, incarnation="inc", reports_url="http://next"))
+                stands_still.settimeout(3.0)  # the first registration would have waited for 4 s
+                again, _ = stands_still.accept()
+                again.close()
+        finally:
+            registrar.stop()

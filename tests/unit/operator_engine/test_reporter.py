@@ -1,5 +1,6 @@
 """What the monitor process makes of outcomes that cannot be reported as they are."""
 
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from executors.base import ArtifactRef, Outcome
 from operator_engine.messages import ToMonitor
 from operator_engine.outbox import Release
 from operator_engine.reporter import Reporter
+from tests.support.ports import find_free_port
 from tests.support.report_sink import ReportSink
 from tests.support.waiting import wait_until
 
@@ -82,3 +84,44 @@ def test_many_long_outcomes_go_in_several_messages(
     ids = [f"r.{i}.1" for i in range(20)]
     report([_end(attempt_id, traceback="x" * (4 * MIB)) for attempt_id in ids])
     assert {end.state for end in sink.wait_ends(ids)} == {"succeeded"}
+
+
+def test_the_other_address_is_tried_at_once_where_the_leader_does_not_answer(
+    sink: ReportSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("operator_engine.reporter._FIRST_PAUSE_S", 60.0)
+    reporter = Reporter("e1", sink.url, "", lambda _: None, lambda _: None)
+    reporter.start()
+    try:
+        sink.wanted.add("r.0.1")
+        nobody = f"http://127.0.0.1:{find_free_port()}{PATH}"
+        tokens = {"r.0.1": sink.make_token("r.0.1")}
+        reporter.hear_main(ToMonitor(tokens=tokens, incarnation="i", reports_url=nobody))
+        reporter.hear_executor("local", [_end("r.0.1")], is_first=True)
+        (end,) = sink.wait_ends(["r.0.1"])
+        assert end.state == "succeeded"
+    finally:
+        reporter.stop()
+
+
+def test_a_report_to_a_scheduler_that_was_followed_is_given_up(
+    sink: ReportSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("operator_engine.reporter._TIMEOUT_S", 600.0)
+    reporter = Reporter("e1", sink.url, "", lambda _: None, lambda _: None)
+    reporter.start()
+    try:
+        sink.wanted.add("r.0.1")
+        tokens = {"r.0.1": sink.make_token("r.0.1")}
+        with socket.create_server(("127.0.0.1", 0)) as stands_still:
+            silent = f"http://127.0.0.1:{stands_still.getsockname()[1]}{PATH}"
+            reporter.hear_main(ToMonitor(tokens=tokens, incarnation="i", reports_url=silent))
+            reporter.hear_executor("local", [_end("r.0.1")], is_first=True)
+            connection, _ = stands_still.accept()
+            with connection:
+                assert connection.recv(10) == b"POST /inte"
+                reporter.hear_main(ToMonitor(incarnation="i", reports_url=sink.url + PATH))
+                (end,) = sink.wait_ends(["r.0.1"])
+        assert end.state == "succeeded"
+    finally:
+        reporter.stop()

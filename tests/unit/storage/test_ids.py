@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import secrets
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,3 +37,13 @@ def test_a_later_id_is_greater(
     one, two = new_run_id(first, first_bits), new_run_id(second, second_bits)
     assert len(one) == len(two) == 20
     assert (one < two) == ((first, first_bits) < (second, second_bits))
+
+
+def test_a_clock_that_is_set_back_again_and_again_repeats_no_id() -> None:
+    """The same microseconds come thousands of times; what is random keeps the ids apart."""
+    start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    made = [
+        new_run_id(start + dt.timedelta(microseconds=i % 5), secrets.randbits(N_RANDOM_BITS))
+        for i in range(20_000)
+    ]
+    assert len(set(made)) == len(made)

@@ -23,13 +23,14 @@ from dag_engine.storage.statements import Statement, compile_statements
         ("a\\", r"'a\\'"),
         ("\\'; DROP TABLE runs; --", r"'\\\'; DROP TABLE runs; --'"),
         ('"\0\n\r\x1a', r"'\"\0\n\r\Z'"),
+        (b"it's\0", "x'6974277300'"),
     ],
 )
 def test_a_value_cannot_leave_its_quotes(value: object, expected: str) -> None:
     assert literal(value) == expected
 
 
-@pytest.mark.parametrize("value", [b"x", True, dt.datetime.now(dt.UTC), [1]])
+@pytest.mark.parametrize("value", [bytearray(b"x"), True, dt.datetime.now(dt.UTC), [1]])
 def test_a_value_of_another_type_is_refused(value: object) -> None:
     with pytest.raises(TypeError):
         literal(value)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from executors.local import cgroups
+from executors.local import cgroups, pens
 from executors.local.cgroups import Cages, CgroupsUnusableError, Place, find_delegated, find_place
+from executors.local.pens import Pens
 
 V2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
 V1 = (
@@ -26,6 +27,8 @@ V2_FILES = {
     "cgroup.events": "populated 0\nfrozen 0\n",
     "cgroup.kill": "",
     "memory.max": "max\n",
+    "pids.max": "max\n",
+    "pids.events": "max 0\n",
     "memory.swap.max": "max\n",
     "memory.oom.group": "0\n",
     "memory.events": "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0\n",
@@ -169,7 +172,7 @@ def test_opening_tries_a_limit_and_leaves_an_empty_folder(
     assert opened.folder == str(service / f"dagengine-local-77-{os.getpid()}")
     assert opened.own == str(service / "services")
     assert not left.exists()
-    assert Path(opened.folder, "cgroup.subtree_control").read_text() == "+memory"
+    assert Path(opened.folder, "cgroup.subtree_control").read_text() == "+memory +pids"
     assert kernel.at_removal["probe"]["memory.max"] == str(64 * 1024 * 1024)
     opened.close()
     assert not os.path.exists(opened.folder)
@@ -210,7 +213,7 @@ def test_pools_of_the_same_name_have_folders_of_their_own() -> None:
 
 
 def test_limit_of_version_2_allows_no_swap_and_kills_the_whole_group(cages: Cages) -> None:
-    cages.enter("r1.1.1", 300)
+    cages.enter("r1.1.1", 300, 100)
     path = Path(cages.path("r1.1.1"))
     assert (path / "memory.max").read_text() == "314572800"
     assert (path / "memory.swap.max").read_text() == "0"
@@ -225,7 +228,7 @@ def test_kernel_without_swap_accounting_keeps_the_limit(
     cages: Cages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(V2_FILES, "memory.swap.max")
-    cages.enter("r1.1.1", 300)
+    cages.enter("r1.1.1", 300, 100)
     path = Path(cages.path("r1.1.1"))
     assert (path / "memory.max").read_text() == "314572800"
     assert not (path / "memory.swap.max").exists()
@@ -234,12 +237,12 @@ def test_kernel_without_swap_accounting_keeps_the_limit(
 def test_failed_entry_leaves_no_cgroup(cages: Cages, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(V2_FILES, "cgroup.procs")
     with pytest.raises(FileNotFoundError):
-        cages.enter("r1.1.1", 300)
+        cages.enter("r1.1.1", 300, 100)
     assert not cages.has("r1.1.1")
 
 
 def test_worker_that_cannot_return_says_so(cages: Cages) -> None:
-    cages.enter("r1.1.1", 300)
+    cages.enter("r1.1.1", 300, 100)
     Path(cages.own, "cgroup.procs").unlink()
     assert not cages.leave("r1.1.1")
 
@@ -255,7 +258,7 @@ def test_worker_that_cannot_return_says_so(cages: Cages) -> None:
     ],
 )
 def test_events_of_version_2_are_read(cages: Cages, events: str, expected: str) -> None:
-    cages.enter("r1.1.1", 300)
+    cages.enter("r1.1.1", 300, 100)
     Path(cages.path("r1.1.1"), "memory.events").write_text(events)
     assert cages.killing("r1.1.1") == expected
 
@@ -289,6 +292,81 @@ def test_attempt_without_a_cgroup_was_not_killed_in_one(cages: Cages) -> None:
 
 
 def test_kill_of_version_2_is_one_word_to_the_kernel(cages: Cages) -> None:
-    cages.enter("r1.1.1", 300)
+    cages.enter("r1.1.1", 300, 100)
     cages.kill("r1.1.1")
     assert Path(cages.path("r1.1.1"), "cgroup.kill").read_text() == "1"
+
+
+def test_kills_are_counted_where_workers_are_charged(tmp_path: Path) -> None:
+    place = Place(2, str(tmp_path), str(tmp_path / "service" / "own"))
+    Path(place.path).mkdir(parents=True)
+    assert cgroups.find_counters_of(place) == []
+    events = {
+        "service/own/memory.events": "oom 0\noom_kill 7\n",
+        "service/own/memory.events.local": "oom 0\noom_kill 2\n",
+        "service/memory.events.local": "oom 0\noom_kill 1\n",
+        "memory.events.local": "oom 0\noom_kill 90\n",
+    }
+    for name, text in list(events.items())[:1]:
+        (tmp_path / name).write_text(text)
+    assert cgroups.count_oom_kills(cgroups.find_counters_of(place)) == 7, "an old kernel"
+    for name, text in events.items():
+        (tmp_path / name).write_text(text)
+    assert cgroups.count_oom_kills(cgroups.find_counters_of(place)) == 3
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def yard(service: Path, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> Pens:
+    place = Place(2, str(service), str(service / "services"))
+    monkeypatch.setattr(cgroups, "find_own_place", lambda controller: place)
+    opened = pens.open_pens("local", "here", 40, is_wanted=True)
+    assert opened is not None
+    return opened
+
+
+def test_pen_holds_the_worker_and_the_limit(yard: Pens, service: Path) -> None:
+    yard.enter(7)
+    pen = Path(yard.path(7))
+    assert (pen / "pids.max").read_text() == "40"
+    assert (pen / "cgroup.procs").read_text() == "0"
+    assert (service / "cgroup.subtree_control").read_text() == "+pids"
+    assert Path(yard.folder, "cgroup.subtree_control").read_text() == "+pids"
+    (pen / "pids.events").write_text("max 0\n")
+    assert not yard.has_refused(7)
+    (pen / "pids.events").write_text("max 12\n")
+    assert yard.has_refused(7)
+
+
+def test_pen_is_shut_before_its_inmates_are_killed(yard: Pens) -> None:
+    yard.enter(7)
+    (Path(yard.path(7)) / "cgroup.procs").write_text("")
+    yard.kill(7)
+    assert Path(yard.path(7), "pids.max").read_text() == "0"
+    assert Path(yard.path(7), "cgroup.kill").read_text() == "1"
+    assert yard.remove(7)
+    assert not yard.has(7)
+
+
+def test_attempt_with_a_memory_limit_has_the_limit_of_processes_too(cages: Cages) -> None:
+    cages.enter("r1.1.1", 300, 40)
+    assert Path(cages.path("r1.1.1"), "pids.max").read_text() == "40"
+    assert cages.leave("r1.1.1", str(cages.folder))
+    assert Path(cages.folder, "cgroup.procs").read_text() == "0"
+
+
+def test_machine_that_cannot_limit_processes_is_told_and_no_error(
+    service: Path,
+    kernel: FakeKernel,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    place = Place(2, str(service), str(service / "services"))
+    monkeypatch.setattr(cgroups, "find_own_place", lambda controller: place)
+    monkeypatch.delitem(V2_FILES, "pids.max")
+    assert pens.open_pens("local", "here", 40, is_wanted=True) is None
+    assert "process_limits kept_by=watching" in caplog.text
+    assert list(service.glob("dagengine*")) == []

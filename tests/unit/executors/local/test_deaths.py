@@ -31,6 +31,7 @@ def make_result(code: int, status: int) -> os.waitid_result:
         ("cancel", os.CLD_KILLED, 9, True, ("cancelled", "", None, None)),
         ("timeout", os.CLD_KILLED, 9, True, ("failed", "timeout", None, None)),
         ("memory", os.CLD_KILLED, 9, False, ("failed", "out_of_memory", None, None)),
+        ("processes", os.CLD_KILLED, 9, True, ("failed", "too_many_processes", None, None)),
     ],
 )
 def test_death_has_its_name(
@@ -40,7 +41,7 @@ def test_death_has_its_name(
     is_out_of_memory: bool,
     expected: tuple[str, str, int | None, int | None],
 ) -> None:
-    attempt = make_attempt(cause, "used 9 MiB" if cause == "memory" else "")
+    attempt = make_attempt(cause, "used 9 MiB" if cause in ("memory", "processes") else "")
     result = make_result(code, status)
     outcome = describe_death(attempt, result, is_out_of_memory=is_out_of_memory)
     assert (outcome.state, outcome.reason, outcome.exit_code, outcome.signal) == expected

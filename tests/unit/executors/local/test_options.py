@@ -27,6 +27,7 @@ from executors.local.startup import take_lock
         ({"workers": -1}, "workers must be at least 0, not -1"),
         ({"log_limit_bytes": 10}, "log_limit_bytes must be at least 1024, not 10"),
         ({"memory_mb": 0}, "memory_mb must be at least 1, not 0"),
+        ({"max_open_files": 3}, "max_open_files must be at least 64, not 3"),
         ({"cgroups": "never"}, "cgroups must be auto or off, not 'never'"),
         ({"cgroups": True}, "cgroups must be auto or off, not True"),
     ],

@@ -94,7 +94,7 @@ def url(data):
 
 
 def test_a_dataset_at_a_url_is_fetched_and_redirects_are_not_followed(workshop, url):
-    ref = DatasetRef(id="40", version=1, uri=f"{url}/data.csv")
+    ref = DatasetRef(id="40", version=1, uri=f"{url}/data.csv", is_private=True)
     assert use(workshop, ref).outputs[0].inline["text"] == "数\n1\n"
     outcome = use(workshop, msgspec.structs.replace(ref, uri=f"{url}/away"))
     assert "answered 302" in outcome.message
@@ -102,6 +102,16 @@ def test_a_dataset_at_a_url_is_fetched_and_redirects_are_not_followed(workshop, 
     assert "answered 404" in outcome.message
     outcome = use(workshop, msgspec.structs.replace(ref, uri="http://127.0.0.1:1/x"))
     assert "cannot be read" in outcome.message
+
+
+def test_a_dataset_at_a_url_that_leads_inside_is_not_fetched(workshop, url):
+    outcome = use(workshop, DatasetRef(id="40", version=1, uri=f"{url}/data.csv"))
+    assert (outcome.reason, "egress_denied" in outcome.message) == ("invalid_input", True)
+
+
+def test_a_dataset_that_goes_on_beyond_its_size_is_cut_off(workshop, url):
+    ref = DatasetRef(id="40", version=1, uri=f"{url}/data.csv", size_bytes=3, is_private=True)
+    assert "More than the 3 bytes" in use(workshop, ref).message
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,40 @@ def test_equal_models_have_equal_bytes(estimator):
     assert one == other
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
+def test_a_skops_without_these_functions_serves_by_its_public_face(
+    tmp_path, monkeypatch, estimator
+):
+    model = make_model(estimator)
+    expected = encode_model("m", model)
+    for module in ("skops.io._utils", "skops.io._audit"):
+        monkeypatch.setitem(sys.modules, module, None)
+    data = encode_model("m", model)
+    assert data == expected
+    content = decode_model(write_model(tmp_path / "m.skops", data))
+    assert np.array_equal(content["estimator"].predict_proba(X), model.estimator.predict_proba(X))
+
+
+def test_types_are_judged_anew_where_one_of_them_was_not_seen_before():
+    encode_model("m", make_model())
+    with pytest.raises(InvalidOutputError, match=r"no model may hold: .*Foreign"):
+        encode_model("m", FittedModel(Foreign(), ["x"]))
+    with pytest.raises(InvalidOutputError, match=r"no model may hold: .*Foreign"):
+        encode_model("m", FittedModel(Foreign(), ["x"]))
+
+
+def test_the_collector_of_cycles_goes_on_after_a_model(tmp_path):
+    import gc
+
+    path = write_model(tmp_path / "m.skops")
+    decode_model(path)
+    assert gc.isenabled()
+    path.write_bytes(b"damaged")
+    with pytest.raises(InvalidInputError):
+        decode_model(path)
+    assert gc.isenabled()
+
+
 @pytest.mark.slow
 def test_equal_models_of_two_processes_have_equal_bytes():
     code = (
@@ -168,6 +202,22 @@ def test_an_array_that_declares_more_than_it_has_is_refused(tmp_path):
         array, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)}
     )
     path = rewrite(tmp_path, replace=array.getvalue())
+    with pytest.raises(InvalidInputError, match="declares an array larger"):
+        decode_model(path)
+
+
+def test_an_array_is_checked_whatever_its_name_ends_with(tmp_path):
+    data = encode_model("m", make_model())
+    array = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        array, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)}
+    )
+    path = tmp_path / "m.skops"
+    with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(path, "w") as target:
+        for name in source.namelist():
+            is_array = name.endswith(".npy")
+            content = source.read(name).replace(b".npy", b".bin")
+            target.writestr(name.replace(".npy", ".bin"), array.getvalue() if is_array else content)
     with pytest.raises(InvalidInputError, match="declares an array larger"):
         decode_model(path)
 

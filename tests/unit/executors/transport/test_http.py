@@ -1,3 +1,4 @@
+import gc
 import socket
 import threading
 from collections.abc import Iterator
@@ -118,3 +119,17 @@ def test_many_connections_are_served_at_once(server: HttpServer) -> None:
     for thread in threads:
         thread.join()
     assert answers == [b"GET /x  "] * 400
+
+
+def test_an_exchange_leaves_no_ring_for_the_collector(server: HttpServer) -> None:
+    client = HttpClient(server.url)
+    client.request("GET", "/x")
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            client.request("GET", "/x")
+        assert gc.collect() < 20
+    finally:
+        gc.enable()
+        client.close()
