@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo run test lint faults bench lock docs
+.PHONY: help setup setup-dev demo run test lint faults mutations bench lock docs
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,8 +39,12 @@ lint: setup-dev  ## Check format, style, types and the direction of imports
 
 faults: setup-dev  ## Run the long fault tests
 	@if compgen -G 'tests/faults/test_*.py' >/dev/null; then \
-		DAGENGINE_TEST_LONG=1 $(BIN)/python -m pytest tests/faults --timeout 1500 $(PYTEST_ARGS); \
+		DAGENGINE_TEST_LONG=1 $(BIN)/python -m pytest tests/faults --timeout 1500 \
+			-n 3 --dist worksteal $(PYTEST_ARGS); \
 	else echo 'There are no fault tests here yet (tests/faults/test_*.py).' >&2; exit 1; fi
+
+mutations: setup-dev  ## Take guards out one at a time, and see the tests go red
+	$(BIN)/python -m tests.support.mutations
 
 bench: setup-dev  ## Measure against a plain process pool and Dask
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)

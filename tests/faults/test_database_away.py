@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import requests
 
 from tests.support import ledger_algorithm
-from tests.support.databases import fresh_mysql_url, server_url
+from tests.support.mariadb_server import MariaDbServer, run_mariadb
 from tests.support.services import RunningService, dagengine, run_serve
 from tests.support.tcp_proxy import TcpProxy, open_proxy
 from tests.support.waiting import wait_until
 
 OPERATORS = ("first", "left", "right", "last")
 EDGES = {"first": ("left", "right"), "left": ("last",), "right": ("last",), "last": ()}
-LONG = [
-    pytest.mark.slow,
-    pytest.mark.skipif("DAGENGINE_TEST_LONG" not in os.environ, reason="runs with `make faults`"),
-]
 
 
 class Load:
@@ -102,63 +98,91 @@ def algorithms(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def proxy() -> Iterator[TcpProxy]:
-    url = server_url()
-    with open_proxy(url.host or "127.0.0.1", url.port or 3306) as opened:
-        yield opened
+@dataclass(slots=True)
+class Away:
+    """A database of a server of its own, reached through a proxy."""
+
+    server: MariaDbServer
+    proxy: TcpProxy
+    url: str
+
+    def cut(self) -> None:
+        """Break off all connections and refuse new ones."""
+        self.proxy.cut()
+
+    def stall(self) -> None:
+        """Swallow everything that is sent, as a network does that is gone."""
+        self.proxy.stall()
+
+    def kill(self) -> None:
+        """Kill the server."""
+        self.server.kill()
+
+    def pause(self) -> None:
+        """Stop the server: its connections stay and nothing answers."""
+        self.server.pause()
+
+    def come_back(self) -> None:
+        """Undo whatever was done."""
+        if not self.server.is_running:
+            self.server.start()
+        self.server.resume()
+        if self.proxy.is_stalled:  # what was swallowed is lost
+            self.proxy.cut()
+        self.proxy.mend()
 
 
 @pytest.fixture
-def database_url(proxy: TcpProxy) -> Iterator[str]:
-    """An own database with all tables, reached through the proxy."""
-    with fresh_mysql_url() as direct:
-        made = dagengine("db", "upgrade", "--database-url", direct)
+def away(tmp_path: Path) -> Iterator[Away]:
+    with (
+        run_mariadb(tmp_path / "mariadb") as server,
+        open_proxy("127.0.0.1", server.port) as proxy,
+    ):
+        server.make_database("away")
+        url = server.url("away", proxy.port)
+        made = dagengine("db", "upgrade", "--database-url", url)
         assert made.returncode == 0, made.stderr
-        url = server_url().set(
-            host="127.0.0.1", port=proxy.port, database=direct.rpartition("/")[2].split("?")[0]
-        )
-        yield url.render_as_string(hide_password=False)
+        yield Away(server, proxy, url)
 
 
-def _cut_for(proxy: TcpProxy, seconds: float) -> None:
-    proxy.cut()
-    threading.Event().wait(seconds)
-    proxy.mend()
-
-
-def _stall_for(proxy: TcpProxy, seconds: float) -> None:
-    proxy.stall()
-    threading.Event().wait(seconds)
-    proxy.cut()
-    proxy.mend()
+def _check_health(service: RunningService) -> None:
+    """Without its database the service lives, says what is wrong, and is not ready."""
+    assert service.call("GET", "/livez").status_code == 200
+    began = time.monotonic()
+    assert requests.get(f"{service.url}/readyz", timeout=30).status_code == 503
+    health = requests.get(f"{service.url}/healthz", timeout=30)
+    assert health.json()["status"] != "ok", health.text
+    assert time.monotonic() - began < 8, "both have to answer soon"
 
 
 @pytest.mark.mysql
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("interrupt", "away_s"),
+    ("leave", "away_s"),
     [
-        (_cut_for, 10.0),
-        pytest.param(_cut_for, 60.0, marks=LONG),
-        pytest.param(_stall_for, 10.0, marks=LONG),
+        (Away.kill, 10.0),
+        pytest.param(Away.cut, 60.0, marks=pytest.mark.long),
+        pytest.param(Away.stall, 20.0, marks=pytest.mark.long),
+        pytest.param(Away.pause, 20.0, marks=pytest.mark.long),
     ],
 )
 def test_acknowledged_runs_succeed_and_no_task_runs_twice_though_the_database_was_away(
     tmp_path: Path,
-    proxy: TcpProxy,
-    database_url: str,
+    away: Away,
     algorithms: Path,
-    interrupt: Callable[[TcpProxy, float], None],
+    leave: Callable[[Away], None],
     away_s: float,
 ) -> None:
     ledger = tmp_path / "ledger.txt"
-    arguments = ("--database-url", database_url, "--algorithms", str(algorithms))
+    arguments = ("--database-url", away.url, "--algorithms", str(algorithms))
     with run_serve(tmp_path / "home", *arguments) as service:
         with Load(service, ledger) as load:
             wait_until(lambda: len(load.acknowledged) >= 10, 30, service.describe)
             n_before = len(load.acknowledged)
-            interrupt(proxy, away_s)
+            leave(away)
+            _check_health(service)
+            threading.Event().wait(away_s)
+            away.come_back()
             wait_until(lambda: len(load.acknowledged) >= n_before + 10, 30, service.describe)
         for run_id in load.acknowledged:
             run = service.wait_for_run(run_id, 60)
