@@ -106,6 +106,22 @@ class ApiClient:
             raise BenchmarkError(f"GET {path} answered {status}: {body[:500]!r}")
         return json.loads(body)
 
+    def time_call(
+        self, method: str, path: str, body: bytes = b"", content_type: str = "application/json"
+    ) -> tuple[float, bytes]:
+        """Ask one thing; return the seconds until the whole answer was there, and the answer.
+
+        An answer other than 200, 201 or 202 raises `BenchmarkError`.
+        """
+        self._open(1)
+        request = self._encode(method, path, body, content_type)
+        began = time.perf_counter()
+        status, answer = self._exchange(self._connections[0], request)
+        seconds = time.perf_counter() - began
+        if status not in (200, 201, 202):
+            raise BenchmarkError(f"{method} {path} answered {status}: {answer[:500]!r}")
+        return seconds, answer
+
     def close(self) -> None:
         """Close all connections."""
         for connection in self._connections:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -57,6 +58,8 @@ class Service:
         with log.open("a") as errors:
             self._process = subprocess.Popen(
                 command,
+                # What is measured is done each time, and kept as it is for everybody.
+                env=os.environ | {"DAGENGINE__RUN_DEFAULTS__CACHE": "refresh"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
