@@ -65,11 +65,14 @@ def wait_until_settled(pid: int, quiet_s: float, timeout_s: float) -> bool:
 def sum_cpu_by_name(
     before: dict[int, ProcessUse], after: dict[int, ProcessUse]
 ) -> dict[str, float]:
-    """Sum up the processor seconds between two measurements, largest first."""
+    """Sum up the processor seconds between two measurements, largest first.
+
+    What ended in between is part of its parent by now: what it had used before goes off there.
+    """
     used: dict[str, float] = {}
-    for pid, use in after.items():
-        earlier = before[pid].cpu_s if pid in before else 0.0
-        used[use.name] = used.get(use.name, 0.0) + use.cpu_s - earlier
+    for uses, sign in ((after, 1), (before, -1)):
+        for use in uses.values():
+            used[use.name] = used.get(use.name, 0.0) + sign * use.cpu_s
     return dict(sorted(used.items(), key=lambda item: -item[1]))
 
 

@@ -8,13 +8,14 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import msgspec
 
 from executors.base import Outcome, Report, ReportBatch, ReportReply, Verdict
 from executors.transport.errors import ConnectionFailedError
-from executors.transport.http_client import HttpClient
+from executors.transport.http_client import HttpClient, HttpReply
 from operator_engine.addresses import REPORTS_PATH, DagEngineAddresses
 from operator_engine.messages import FromMonitor, StageNote, ToMonitor
 from operator_engine.outbox import Outbox, Release
@@ -36,8 +37,19 @@ _NEVER_TAKEN = frozenset({400, 413, 422, 431})
 _REPLY = msgspec.json.Decoder(ReportReply)
 
 
+@dataclass(slots=True)
+class _Post:
+    """A batch on its way to the dag engine; `begun_by` has sent it and is to read the answer."""
+
+    reports: list[Report]
+    begun_by: HttpClient | None = None
+
+
 class Reporter:
     """Guards the outbox, and empties it in a thread of its own.
+
+    Where that thread rests, whoever brings an outcome sends it too, and the thread only takes the
+    answer: to wake it first would take as long as the whole way to the dag engine.
 
     Parameters
     ----------
@@ -72,6 +84,8 @@ class Reporter:
         self._has_told_loss = False
         self._client: HttpClient | None = None
         self._path = ""
+        self._is_resting = False
+        self._ahead: _Post | None = None
         self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
@@ -95,6 +109,7 @@ class Reporter:
                 self._polled.add(executor)
             urgent, lacks_token = self._sort_notes(notes)
             if outcomes:
+                self._send_ahead(now)
                 self._changed.notify()
         if releases:
             self._release(releases)
@@ -117,6 +132,18 @@ class Reporter:
             else:
                 urgent.append(note)
         return urgent, lacks_token
+
+    def _send_ahead(self, now: float) -> None:
+        """Send what is due, unless the thread has something under way or has to connect first."""
+        if not self._is_resting or self._ahead is not None or self._client is None:
+            return
+        reports, _ = self._outbox.take(_BATCH_LIMIT, now)
+        if not reports:
+            return
+        self._ahead = _Post(reports)
+        body, refusal = self._encode(reports)
+        if not refusal and self._client.begin("POST", self._path, body):
+            self._ahead.begun_by = self._client
 
     def hear_main(self, message: ToMonitor) -> None:
         """Take tokens, ends and the address of the reports from main."""
@@ -144,12 +171,16 @@ class Reporter:
     def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S
         while True:
-            reports = self._take()
-            if not reports:
+            post = self._take()
+            if post is None:
                 if self._client is not None:
                     self._client.close()
                 return
-            verdicts = self._send(reports)
+            reports = post.reports
+            if post.begun_by is not None:
+                verdicts = self._send(reports, self._receive(post.begun_by, len(reports)))
+            else:
+                verdicts = self._send(reports)
             if verdicts is None:
                 with self._changed:
                     self._outbox.put_back(reports)
@@ -163,27 +194,35 @@ class Reporter:
             pause_s = _FIRST_PAUSE_S
             self._settle(reports, verdicts)
 
-    def _take(self) -> list[Report]:
-        """Wait for reports; empty when it is time to end."""
+    def _take(self) -> _Post | None:
+        """Wait for reports; None when it is time to end."""
         with self._changed:
             while not self._is_stopped:
+                if self._ahead is not None:
+                    post, self._ahead = self._ahead, None
+                    return post
                 now = time.monotonic()
                 if self._reports_url:
                     reports, due = self._outbox.take(_BATCH_LIMIT, now)
                     if reports:
-                        return reports
+                        return _Post(reports)
                 else:
                     due = None
+                self._is_resting = True
                 self._changed.wait(None if due is None else max(0.0, due - now))
-        return []
+                self._is_resting = False
+        return None
 
-    def _send(self, reports: list[Report]) -> list[Verdict] | None:
-        """Send one batch; return the verdicts, or None where it must be repeated.
+    def _send(
+        self, reports: list[Report], answer: tuple[list[Verdict] | None, str] | None = None
+    ) -> list[Verdict] | None:
+        """Send one batch, unless its answer is there; return the verdicts, or None where it must
+        be repeated.
 
         A batch that will never be taken is halved until the one report is found that is to blame:
         it must not hold up all the others.
         """
-        verdicts, refusal = self._send_once(reports)
+        verdicts, refusal = self._send_once(reports) if answer is None else answer
         if not refusal:
             return verdicts
         if len(reports) == 1:
@@ -195,22 +234,34 @@ class Reporter:
     def _send_once(self, reports: list[Report]) -> tuple[list[Verdict] | None, str]:
         """Send one batch as it is; return also why it will never be taken, if it will not."""
         with self._changed:
-            batch = ReportBatch(
-                engine_id=self._engine_id, incarnation=self._incarnation, reports=reports
-            )
+            body, refusal = self._encode(reports)
+            client, path = self._get_client(), self._path
+        if refusal:
+            return None, refusal
+        return self._judge(client, len(reports), lambda: client.request("POST", path, body))
+
+    def _receive(self, client: HttpClient, n_reports: int) -> tuple[list[Verdict] | None, str]:
+        """Take the answer to a batch that was sent already; as `_send_once`."""
+        return self._judge(client, n_reports, client.finish)
+
+    def _encode(self, reports: list[Report]) -> tuple[bytes, str]:
+        """Write a batch; the second result says why it cannot be sent, if it cannot."""
+        batch = ReportBatch(
+            engine_id=self._engine_id, incarnation=self._incarnation, reports=reports
+        )
         try:
             body = msgspec.json.encode(batch)
         except Exception as error:  # noqa: BLE001 - outcomes hold whatever a third party's code put in
-            return None, f"it is no message: {error}"
+            return b"", f"it is no message: {error}"
         if len(body) > (_LONGEST_BATCH_BYTES if len(reports) > 1 else _LONGEST_REPORT_BYTES):
-            return None, f"it is {len(body) >> 20} MiB long"
-        return self._post(body, len(reports))
+            return b"", f"it is {len(body) >> 20} MiB long"
+        return body, ""
 
-    def _post(self, body: bytes, n_reports: int) -> tuple[list[Verdict] | None, str]:
-        with self._changed:
-            client, path = self._get_client(), self._path
+    def _judge(
+        self, client: HttpClient, n_reports: int, ask: Callable[[], HttpReply]
+    ) -> tuple[list[Verdict] | None, str]:
         try:
-            reply = client.request("POST", path, body)
+            reply = ask()
             if reply.status == 200:
                 return _REPLY.decode(reply.body).verdicts, ""
             if reply.status in _NEVER_TAKEN:

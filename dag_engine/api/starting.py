@@ -26,7 +26,7 @@ from dag_engine.storage import datasets as stored_datasets
 from dag_engine.storage import idempotency as stored_idempotency
 from dag_engine.storage import runs as stored_runs
 from dag_engine.storage import tasks as stored_tasks
-from dag_engine.storage.rows import IdempotencyKey, NewRun, RunRecord
+from dag_engine.storage.rows import IdempotencyKey, NewDag, NewRun, RunRecord
 from executors.base import DatasetRef
 
 Range = Literal["all", "from", "to", "only", "children", "failed"]
@@ -154,9 +154,16 @@ def find_started(services: Services, key: IdempotencyKey | None) -> Response | N
     return answer_started(stored_runs.get_run(services.database, caller().namespace, run_id))
 
 
-def accept(services: Services, new: NewRun, key: IdempotencyKey | None) -> Response:
-    """Accept a run, tell the scheduler, and answer 202."""
-    accepted = stored_runs.accept_run(services.database, new, idempotency_key=key)
+def accept(
+    services: Services,
+    new: NewRun,
+    key: IdempotencyKey | None,
+    definition: NewDag | None = None,
+) -> Response:
+    """Accept a run, with its definition where that is new, tell the scheduler, and answer 202."""
+    accepted = stored_runs.accept_run(
+        services.database, new, definition=definition, idempotency_key=key
+    )
     if accepted.is_new:
         services.flood.note_start(new.namespace)
         services.scheduler.hint([accepted.run.id])

@@ -24,11 +24,10 @@ from dag_engine.api.starting import (
     make_plan,
 )
 from dag_engine.core.access import Role
-from dag_engine.core.dagfile import DagDocument
 from dag_engine.core.states import FINAL_RUN_STATES, RunState
 from dag_engine.storage import dags as stored_dags
 from dag_engine.storage import runs as stored_runs
-from dag_engine.storage.rows import DagRecord, NewRun
+from dag_engine.storage.rows import NewRun
 
 starts = Resource("starts", "Runs")
 _STARTED = {
@@ -65,11 +64,8 @@ def start_file(query: Query) -> Response:
     plan = make_plan(here, document, options, catalogue)
     if options.dry_run:
         return answer_plan(here, plan)
-    dag = _store(here, document)
     new = NewRun(
         namespace=caller().namespace,
-        dag_id=dag.id,
-        dag_version=dag.current.version,
         plan=plan,
         name=document.name,
         priority=options.priority,
@@ -78,7 +74,7 @@ def start_file(query: Query) -> Response:
         base_run=options.base_run,
         created_by=caller().mark,
     )
-    return accept(here, new, key)
+    return accept(here, new, key, describe_document(document))
 
 
 @starts.call(
@@ -163,13 +159,3 @@ def _convert_options(query: dict[str, Any]) -> StartOptions:
         raise UnprocessableError(
             "bad_params", f"The query parameter params does not fit: {error}."
         ) from error
-
-
-def _store(here: Services, document: DagDocument) -> DagRecord:
-    """Store the definition, unless just this content is the present version already."""
-    found = stored_dags.find_dag(
-        here.database, caller().namespace, name=document.name, digest=document.digest
-    )
-    if found is not None and found.current.digest == document.digest:
-        return found
-    return stored_dags.store_dag(here.database, describe_document(document)).dag

@@ -193,10 +193,14 @@ class StoredEngine:
 
 @dataclass(slots=True)
 class Batch:
-    """Everything that one transaction of the scheduler writes."""
+    """Everything that one transaction of the scheduler writes.
+
+    `counted_runs` are those of `runs` that did not move themselves: only some of their tasks did.
+    """
 
     consumed_runs: list[str] = field(default_factory=list)
     runs: dict[str, RunRow] = field(default_factory=dict)
+    counted_runs: set[str] = field(default_factory=set)
     tasks: dict[tuple[str, int], TaskRow] = field(default_factory=dict)
     attempts: dict[tuple[str, int, int], AttemptRow] = field(default_factory=dict)
     artifacts: list[ArtifactRow] = field(default_factory=list)

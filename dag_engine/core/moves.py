@@ -50,6 +50,10 @@ def _note(
     reason: str,
 ) -> None:
     run.row.last_seq += 1
+    if task is None:
+        out.batch.counted_runs.discard(run.run_id)
+    elif run.run_id not in out.batch.runs:
+        out.batch.counted_runs.add(run.run_id)
     out.batch.runs[run.run_id] = run.row
     out.batch.events.append(
         EventRow(

@@ -22,6 +22,7 @@ LARGEST_BATCH = 500
 LARGEST_BATCH_BYTES = 16 * 1024 * 1024
 LARGEST_TASK_BYTES = 48 * 1024 * 1024
 """Operator engines let in 64 MiB at once."""
+_PATH = "/tasks"
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 _NOT_WANTED = 409
@@ -41,13 +42,15 @@ class _Letter(msgspec.Struct, omit_defaults=True):
 
 @dataclass(slots=True)
 class _Message:
-    """What is sent at once; `attempt_ids` names its tasks."""
+    """What is sent at once; `attempt_ids` names its tasks. `is_begun`: its answer is to be read."""
 
     attempt_ids: list[str] = field(default_factory=list)
     tasks: list[msgspec.Raw] = field(default_factory=list)
     cancels: list[str] = field(default_factory=list)
     reports_url: str = ""
     size_bytes: int = 0
+    body: bytes = b""
+    is_begun: bool = False
 
 
 class Sender(Protocol):
@@ -94,15 +97,26 @@ class EngineSender:
         self._tasks: list[DispatchItem] = []
         self._cancels: list[str] = []
         self._greeting = ""
+        self._is_resting = False
+        self._ahead: _Message | None = None
         self.is_closed = False
         self._thread = threading.Thread(target=self._run, name=f"send-{engine_id}", daemon=True)
         self._thread.start()
 
     def send(self, tasks: list[DispatchItem], cancels: list[str]) -> None:
-        """Queue messages; a cancel of a task that has not left yet still follows it."""
+        """Queue messages; a cancel of a task that has not left yet still follows it.
+
+        Where nothing is under way they leave at once, and only their answer is waited for by the
+        thread: to wake it first would take as long as the whole way to the operator engine.
+        """
         with self._changed:
             self._tasks += tasks
             self._cancels += cancels
+            is_idle = self._is_resting and self._ahead is None and not self.is_closed
+            if is_idle and (self._tasks or self._cancels):
+                message = self._ahead = self._cut()
+                if message.size_bytes <= LARGEST_TASK_BYTES:
+                    message.is_begun = self._client.begin("POST", _PATH, message.body)
             self._changed.notify()
 
     def greet(self, reports_url: str) -> None:
@@ -122,6 +136,7 @@ class EngineSender:
             refusal = self._deliver(message)
             if refusal and len(message.tasks) + bool(message.cancels) > 1:
                 for part in _take_apart(message):
+                    self._encode(part)
                     self._tell_refused(part, self._deliver(part))
             else:
                 self._tell_refused(message, refusal)
@@ -129,36 +144,48 @@ class EngineSender:
 
     def _next(self) -> _Message | None:
         with self._changed:
-            self._changed.wait_for(
-                lambda: self.is_closed or self._tasks or self._cancels or self._greeting
-            )
+            self._is_resting = True
+            self._changed.wait_for(self._has_something)
+            self._is_resting = False
             if self.is_closed:
                 return None
-            message = _Message(reports_url=self._greeting)
-            self._greeting = ""
-            for item in self._tasks[:LARGEST_BATCH]:
-                task = msgspec.json.encode(item)
-                if message.tasks and message.size_bytes + len(task) > LARGEST_BATCH_BYTES:
-                    break
-                message.size_bytes += len(task)
-                message.tasks.append(msgspec.Raw(task))
-                message.attempt_ids.append(item.task.attempt_id)
-            del self._tasks[: len(message.tasks)]
-            if not self._tasks:
-                message.cancels, self._cancels = self._cancels, []
+            message, self._ahead = self._ahead or self._cut(), None
             return message
+
+    def _has_something(self) -> bool:
+        is_queued = self._tasks or self._cancels or self._greeting
+        return bool(self.is_closed or self._ahead or is_queued)
+
+    def _cut(self) -> _Message:
+        """Take what fits into one message from what is queued."""
+        message = _Message(reports_url=self._greeting)
+        self._greeting = ""
+        for item in self._tasks[:LARGEST_BATCH]:
+            task = msgspec.json.encode(item)
+            if message.tasks and message.size_bytes + len(task) > LARGEST_BATCH_BYTES:
+                break
+            message.size_bytes += len(task)
+            message.tasks.append(msgspec.Raw(task))
+            message.attempt_ids.append(item.task.attempt_id)
+        del self._tasks[: len(message.tasks)]
+        if not self._tasks:
+            message.cancels, self._cancels = self._cancels, []
+        self._encode(message)
+        return message
+
+    def _encode(self, message: _Message) -> None:
+        letter = _Letter(
+            self._epoch, self._incarnation, message.tasks, message.cancels, message.reports_url
+        )
+        message.body = msgspec.json.encode(letter)
 
     def _deliver(self, message: _Message) -> str:
         """Send until the message is taken or not wanted; return why it will never be taken."""
         if message.size_bytes > LARGEST_TASK_BYTES:
             return f"it is longer than {LARGEST_TASK_BYTES >> 20} MiB"
-        letter = _Letter(
-            self._epoch, self._incarnation, message.tasks, message.cancels, message.reports_url
-        )
-        body = msgspec.json.encode(letter)
         pause_s = _FIRST_PAUSE_S
         while not self.is_closed:
-            status, answer = self._post(body)
+            status, answer = self._post(message)
             if status in _NEVER_TAKEN:
                 return f"{status} {answer}"
             if 0 < status < 300 or status == _NOT_WANTED:
@@ -168,10 +195,14 @@ class EngineSender:
             pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
         return ""
 
-    def _post(self, body: bytes) -> tuple[int, str]:
+    def _post(self, message: _Message) -> tuple[int, str]:
         """Return status and text of the answer; 0 where none came."""
+        is_begun, message.is_begun = message.is_begun, False
         try:
-            reply = self._client.request("POST", "/tasks", body)
+            if is_begun:
+                reply = self._client.finish()
+            else:
+                reply = self._client.request("POST", _PATH, message.body)
         except ConnectionFailedError as error:
             log.warning("dispatch_failed engine_id=%s detail=%s", self._engine_id, error)
             return 0, ""

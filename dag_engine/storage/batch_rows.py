@@ -58,9 +58,11 @@ def make_steps(batch: Batch, namespaces: dict[str, str], now: dt.datetime) -> li
     def place(run_id: str) -> str:
         return namespaces.get(run_id, "default")
 
+    rows, counted = list(_by_key(batch.runs)), batch.counted_runs
     steps = [
         Step("consume_run", [(moment, run_id) for run_id in sorted(batch.consumed_runs)]),
-        Step("update_run", [_run(row) for row in _by_key(batch.runs)]),
+        Step("update_run", [_run(row) for row in rows if row.run_id not in counted]),
+        Step("count_run", [_counts(row) for row in rows if row.run_id in counted]),
         Step("save_task", [_task(row, place(row.run_id)) for row in _by_key(batch.tasks)]),
         Step("save_attempt", [_attempt(row, place(row.run_id)) for row in _by_key(batch.attempts)]),
         Step("save_artifact", [_artifact(row, place(row.run_id)) for row in batch.artifacts]),
@@ -90,6 +92,10 @@ def _run(row: RunRow) -> Row:
         json_text(row.counts),
         row.run_id,
     )
+
+
+def _counts(row: RunRow) -> Row:
+    return (row.last_seq, json_text(row.counts), row.run_id)
 
 
 def _task(row: TaskRow, namespace: str) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,7 +28,7 @@ from dag_engine.storage.rows import (
     StoredDag,
 )
 
-_STORE_LIMIT_S = 20.0
+STORE_LIMIT_S = 20.0
 _dags, _versions, _parts = tables.dags, tables.dag_versions, tables.dag_parts
 _PRESENT = sa.select(
     _versions,
@@ -45,6 +45,17 @@ _PRESENT = sa.select(
 _FIND = _PRESENT.where(
     _dags.c.namespace == sa.bindparam("in"), _dags.c.lookup == sa.bindparam("key")
 )
+_ONE = _PRESENT.where(
+    _dags.c.dag_id == sa.bindparam("of"),
+    _dags.c.namespace == sa.bindparam("in"),
+    _dags.c.deleted_at.is_(None),
+)
+_LOCK_BY_LOOKUP = (
+    sa.select(_dags)
+    .where(_dags.c.namespace == sa.bindparam("in"), _dags.c.lookup == sa.bindparam("key"))
+    .with_for_update()
+)
+_INSERT_DAG, _INSERT_VERSION, _INSERT_PART = _dags.insert(), _versions.insert(), _parts.insert()
 _OPERATOR_COLUMNS = (
     "dag_id", "version", "idx", "namespace", "operator", "algorithm", "data_type", "family", "title"
 )  # fmt: skip
@@ -88,33 +99,46 @@ def store_dag(
     NameTakenError
         If the new name belongs to another dag.
     """
+    if dag_id is None:
+        work = prepare_post(new)
+    else:
+        pieces = chunks.cut(new.source)
+
+        def work(connection: Connection) -> StoredDag:
+            row = _lock_by_id(connection, new.namespace, dag_id)
+            if if_match is not None:
+                _check_match(connection, row, if_match)
+            return _add_to(connection, new, row, pieces)
+
+    return database.run_txn(work, work_s=STORE_LIMIT_S)
+
+
+def prepare_post(new: NewDag) -> Callable[[Connection], StoredDag]:
+    """Do what can be done before the transaction that stores a posted definition, which holds
+    locks; what is returned does the rest in it, as `store_dag`.
+    """
     fresh_id = new_dag_id(dt.datetime.now(UTC), secrets.randbits(N_RANDOM_BITS))
-    # Long work is done before the transaction, which holds locks.
+    asked = {"in": new.namespace, "key": lookup_key(new.name, new.digest)}
     pieces = chunks.cut(new.source)
 
     def work(connection: Connection) -> StoredDag:
-        return _store(connection, new, dag_id, if_match, fresh_id, pieces)
+        found = connection.execute(_FIND, asked).first()
+        if found is not None and found.digest == new.digest:
+            return StoredDag(_dag(found), is_new_dag=False, is_new_version=False)
+        now = dt.datetime.now(UTC)
+        # Insert first and look afterwards: two posts at once then make one dag, without deadlock.
+        if found is None and _insert_dag(connection, new, fresh_id, now):
+            _insert_version(connection, new, (fresh_id, 1), now, pieces)
+            return StoredDag(_get(connection, new.namespace, fresh_id), True, True)
+        row = connection.execute(_LOCK_BY_LOOKUP, asked).one()
+        return _add_to(connection, new, row, pieces)
 
-    return database.run_txn(work, work_s=_STORE_LIMIT_S)
+    return work
 
 
-def _store(
-    connection: Connection,
-    new: NewDag,
-    dag_id: str | None,
-    if_match: str | None,
-    fresh_id: str,
-    pieces: list[bytes],
-) -> StoredDag:
+def _add_to(connection: Connection, new: NewDag, row: Any, pieces: list[bytes]) -> StoredDag:
+    """Make a content the present version of a dag, whose row is locked."""
     now = dt.datetime.now(UTC)
-    is_new_dag = False
-    if dag_id is not None:
-        row = _lock_by_id(connection, new.namespace, dag_id)
-    else:
-        is_new_dag = _insert_dag(connection, new, fresh_id, now)
-        row = _lock_by_lookup(connection, new)
-    if if_match is not None:
-        _check_match(connection, row, if_match)
     version = connection.scalar(
         sa.select(_versions.c.version).where(
             _versions.c.dag_id == row.dag_id,
@@ -125,11 +149,10 @@ def _store(
     is_new_version = version is None
     if version is None:
         version = row.n_versions + 1
-        _insert_version(connection, new, row.dag_id, version, now)
-        _insert_content(connection, new, row.dag_id, version, pieces)
+        _insert_version(connection, new, (row.dag_id, version), now, pieces)
     if version != row.current_version:
         _point_to(connection, new, row, version, now)
-    return StoredDag(_get(connection, new.namespace, row.dag_id), is_new_dag, is_new_version)
+    return StoredDag(_get(connection, new.namespace, row.dag_id), False, is_new_version)
 
 
 def lookup_key(name: str, digest: str) -> str:
@@ -139,17 +162,19 @@ def lookup_key(name: str, digest: str) -> str:
 
 
 def _insert_dag(connection: Connection, new: NewDag, dag_id: str, now: dt.datetime) -> bool:
-    """Insert first and look afterwards: two posts at once then make one dag, without deadlock."""
-    insert = _dags.insert().values(
-        dag_id=dag_id,
-        namespace=new.namespace,
-        name=new.name,
-        lookup=lookup_key(new.name, new.digest),
-        created_at=now,
-        updated_at=now,
-    )
+    """Insert a dag as it is with its first version; false where it is there already."""
+    values = {
+        "dag_id": dag_id,
+        "namespace": new.namespace,
+        "name": new.name,
+        "lookup": lookup_key(new.name, new.digest),
+        "current_version": 1,
+        "n_versions": 1,
+        "created_at": now,
+        "updated_at": now,
+    }
     try:
-        connection.execute(insert)
+        connection.execute(_INSERT_DAG, values)
     except IntegrityError as error:
         if not is_duplicate(error):
             raise
@@ -157,30 +182,19 @@ def _insert_dag(connection: Connection, new: NewDag, dag_id: str, now: dt.dateti
     return True
 
 
-def _lock_by_lookup(connection: Connection, new: NewDag) -> Any:
-    return connection.execute(
-        sa.select(_dags)
-        .where(
-            _dags.c.namespace == new.namespace,
-            _dags.c.lookup == lookup_key(new.name, new.digest),
-        )
-        .with_for_update()
-    ).one()
-
-
 def _lock_by_id(connection: Connection, namespace: str, dag_id: str) -> Any:
     row = connection.execute(
-        sa.select(_dags).where(*_present(namespace, dag_id)).with_for_update()
+        sa.select(_dags)
+        .where(
+            _dags.c.dag_id == dag_id,
+            _dags.c.namespace == namespace,
+            _dags.c.deleted_at.is_(None),
+        )
+        .with_for_update()
     ).first()
     if row is None:
         raise NotFoundError("dag", dag_id)
     return row
-
-
-def _present(namespace: str, dag_id: str) -> Iterator[Any]:
-    yield _dags.c.dag_id == dag_id
-    yield _dags.c.namespace == namespace
-    yield _dags.c.deleted_at.is_(None)
 
 
 def _check_match(connection: Connection, row: Any, if_match: str) -> None:
@@ -191,41 +205,41 @@ def _check_match(connection: Connection, row: Any, if_match: str) -> None:
 
 
 def _insert_version(
-    connection: Connection, new: NewDag, dag_id: str, version: int, now: dt.datetime
+    connection: Connection,
+    new: NewDag,
+    place: tuple[str, int],
+    now: dt.datetime,
+    pieces: list[bytes],
 ) -> None:
-    connection.execute(
-        _versions.insert().values(
-            dag_id=dag_id,
-            version=version,
-            namespace=new.namespace,
-            digest=new.digest,
-            name=new.name,
-            description=new.description,
-            media_type=new.media_type,
-            n_operators=len(new.operators),
-            n_edges=len(new.edges),
-            size_bytes=len(new.source),
-            created_by=new.created_by,
-            created_at=now,
-        )
-    )
-
-
-def _insert_content(
-    connection: Connection, new: NewDag, dag_id: str, version: int, pieces: list[bytes]
-) -> None:
-    for part, data in enumerate(pieces):
-        connection.execute(
-            _parts.insert().values(
-                dag_id=dag_id,
-                version=version,
-                kind="source",
-                part=part,
-                namespace=new.namespace,
-                data=data,
-            )
-        )
-    place = (dag_id, version)
+    """Insert a version with its content; `place` is its dag and number."""
+    dag_id, version = place
+    values = {
+        "dag_id": dag_id,
+        "version": version,
+        "namespace": new.namespace,
+        "digest": new.digest,
+        "name": new.name,
+        "description": new.description,
+        "media_type": new.media_type,
+        "n_operators": len(new.operators),
+        "n_edges": len(new.edges),
+        "size_bytes": len(new.source),
+        "created_by": new.created_by,
+        "created_at": now,
+    }
+    connection.execute(_INSERT_VERSION, values)
+    parts = [
+        {
+            "dag_id": dag_id,
+            "version": version,
+            "kind": "source",
+            "part": part,
+            "namespace": new.namespace,
+            "data": data,
+        }
+        for part, data in enumerate(pieces)
+    ]
+    connection.execute(_INSERT_PART, parts)
     bulk.insert_rows(
         connection,
         tables.operators,
@@ -299,19 +313,6 @@ def delete_dag(
 def get_dag(database: Database, namespace: str, dag_id: str) -> DagRecord:
     """Return a dag with its present version, or raise `NotFoundError`."""
     return database.read(lambda c: _get(c, namespace, dag_id))
-
-
-def find_dag(
-    database: Database, namespace: str, *, name: str = "", digest: str = ""
-) -> DagRecord | None:
-    """Find the dag that a post with this name, or without name of this content, would meet."""
-
-    def work(connection: Connection) -> DagRecord | None:
-        asked = {"in": namespace, "key": lookup_key(name, digest)}
-        row = connection.execute(_FIND, asked).first()
-        return _dag(row) if row is not None else None
-
-    return database.read(work)
 
 
 def list_dags(
@@ -400,14 +401,14 @@ def get_dag_source(database: Database, namespace: str, dag_id: str, version: int
         )
         return media_type, list(connection.scalars(query))
 
-    found = database.read(work, work_s=_STORE_LIMIT_S)
+    found = database.read(work, work_s=STORE_LIMIT_S)
     if found is None:
         raise NotFoundError("dag version", f"{dag_id} version {version}")
     return DagSource(chunks.join(found[1]), found[0])
 
 
 def _get(connection: Connection, namespace: str, dag_id: str) -> DagRecord:
-    row = connection.execute(_PRESENT.where(*_present(namespace, dag_id))).first()
+    row = connection.execute(_ONE, {"of": dag_id, "in": namespace}).first()
     if row is None:
         raise NotFoundError("dag", dag_id)
     return _dag(row)

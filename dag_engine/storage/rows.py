@@ -132,11 +132,14 @@ class DagSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run that is to be accepted. `options` is kept for people: what the request asked for."""
+    """A run that is to be accepted. `options` is kept for people: what the request asked for.
+
+    `dag_id` and `dag_version` are left out where the definition is stored with it.
+    """
 
     namespace: str = "default"
-    dag_id: str
-    dag_version: int
+    dag_id: str = ""
+    dag_version: int = 0
     plan: Plan
     name: str = ""
     priority: int = 0

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from dag_engine.core.plan import Plan
 from dag_engine.core.states import FINAL_RUN_STATES, RunState
-from dag_engine.storage import bulk, chunks, idempotency, paging, tables
+from dag_engine.storage import bulk, chunks, dags, idempotency, paging, tables
 from dag_engine.storage.batch_rows import json_text
 from dag_engine.storage.by_index import read_by
 from dag_engine.storage.database import Database
@@ -28,6 +28,7 @@ from dag_engine.storage.moments import UTC
 from dag_engine.storage.rows import (
     AcceptedRun,
     IdempotencyKey,
+    NewDag,
     NewRun,
     OpenCounts,
     Page,
@@ -62,12 +63,14 @@ def accept_run(
     database: Database,
     new: NewRun,
     *,
+    definition: NewDag | None = None,
     idempotency_key: IdempotencyKey | None = None,
 ) -> AcceptedRun:
     """Store a run with its plan and `pending` tasks in one transaction.
 
     When it returns, the run survives whatever happens. With an idempotency key the same request
-    gives the run that its first coming made.
+    gives the run that its first coming made. A definition that is posted with the run is stored
+    with it, and is what it runs, whatever `new` says.
 
     Raises
     ------
@@ -80,6 +83,7 @@ def accept_run(
     pieces = chunks.cut(msgspec.json.encode(new.plan))
     row = _new_row(new, run_id, now)
     tasks = _task_rows(new, run_id)
+    store = dags.prepare_post(definition) if definition is not None else None
 
     def work(connection: Connection) -> AcceptedRun:
         if idempotency_key is not None:
@@ -87,12 +91,15 @@ def accept_run(
             if subject != run_id:
                 return AcceptedRun(_get(connection, new.namespace, subject), is_new=False)
         check_provided(connection, new.namespace, new.plan)
+        if store is not None:
+            dag = store(connection).dag
+            row.update(dag_id=dag.id, dag_version=dag.current.version)
         if _insert_run(connection, row):
             _insert_parts(connection, new.namespace, run_id, pieces)
             bulk.insert_rows(connection, tables.tasks, list(_TASK_COLUMNS), tasks)
         return AcceptedRun(_get(connection, new.namespace, run_id), is_new=True)
 
-    return database.run_txn(work, work_s=_ACCEPT_LIMIT_S)
+    return database.run_txn(work, work_s=dags.STORE_LIMIT_S if store else _ACCEPT_LIMIT_S)
 
 
 def _new_row(new: NewRun, run_id: str, now: dt.datetime) -> dict[str, Any]:

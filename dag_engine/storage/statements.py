@@ -77,6 +77,8 @@ _RUN = ["state", "reason_code", "reason", "started_at", "ended_at", "last_seq", 
 
 _UPDATES: dict[str, sa.Update | sa.Delete] = {
     "update_run": _update(tables.runs, _RUN, ["run_id"]),
+    # Names no column of an index, which SQLite would write anew even where its value stays.
+    "count_run": _update(tables.runs, ["last_seq", "counts"], ["run_id"]),
     "consume_run": _update(tables.runs, ["consumed_at"], ["run_id"]).where(
         tables.runs.c.consumed_at.is_(None)
     ),

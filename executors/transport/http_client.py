@@ -7,6 +7,7 @@ Requests are put together here in one write; answers are parsed by `httptools` (
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ class HttpClient:
             lines["Authorization"] = f"Bearer {token}"
         self._head = _render(lines)
         self._sock: socket.socket | None = None
+        self._begun: tuple[bytes, int] | None = None
         self.is_aborted = False
 
     def request(
@@ -109,22 +111,60 @@ class HttpClient:
         is never sent twice after a part of its answer has come. Raises `ConnectionFailedError`
         where no answer came.
         """
+        message = self._put_together(method, path, body, content_type, headers)
+        return self._ask(message, 0, self._timeout_s if timeout_s is None else timeout_s)
+
+    def begin(self, method: str, path: str, body: bytes) -> bool:
+        """Send a request without waiting for anything; its answer is then read by `finish`.
+
+        False where that cannot be, since no plain connection is open: then nothing was sent. So
+        whoever must not wait sends, and a thread that may wait takes the answer. Nothing else may
+        be asked before `finish`.
+        """
+        sock = self._sock
+        if sock is None or self._is_tls or self.is_aborted:
+            return False
+        message = self._put_together(method, path, body)
+        try:
+            # Not by the socket, which would wait for room for as long as its time limit allows.
+            n_sent = os.write(sock.fileno(), message)
+        except OSError:  # it is full, or closed: `finish` sees to that
+            n_sent = 0
+        self._begun = (message, n_sent)
+        return True
+
+    def finish(self) -> HttpReply:
+        """Read the answer to the request that was begun; errors are those of `request`."""
+        assert self._begun is not None, "there is nothing to finish"
+        (message, n_sent), self._begun = self._begun, None
+        return self._ask(message, n_sent, self._timeout_s)
+
+    def _put_together(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        content_type: str = "application/json",
+        headers: dict[str, str] | None = None,
+    ) -> bytes:
         head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._head}{_render(headers or {})}"
         if body:
             head += f"Content-Type: {content_type}\r\n"
         if body or method not in ("GET", "HEAD"):
             head += f"Content-Length: {len(body)}\r\n"
-        message = head.encode("latin-1") + b"\r\n" + body
-        wait_s = self._timeout_s if timeout_s is None else timeout_s
+        return head.encode("latin-1") + b"\r\n" + body
+
+    def _ask(self, message: bytes, n_sent: int, wait_s: float) -> HttpReply:
+        """Send what is not sent yet, and read the answer; on a new connection if need be."""
         was_open = self._sock is not None
         try:
             try:
-                return self._exchange(message, wait_s)
+                return self._exchange(message, n_sent, wait_s)
             except (_ClosedBeforeReplyError, ConnectionResetError, BrokenPipeError):
                 self.close()
                 if not was_open or self.is_aborted:
                     raise
-                return self._exchange(message, wait_s)
+                return self._exchange(message, 0, wait_s)
         except (OSError, httptools.HttpParserError) as error:
             self.close()
             raise ConnectionFailedError(self.base_url, str(error) or repr(error)) from error
@@ -143,15 +183,17 @@ class HttpClient:
             with contextlib.suppress(OSError):  # it was closed meanwhile
                 sock.shutdown(socket.SHUT_RDWR)
 
-    def _exchange(self, message: bytes, timeout_s: float) -> HttpReply:
+    def _exchange(self, message: bytes, n_sent: int, timeout_s: float) -> HttpReply:
         sock = self._sock
         if sock is None:
+            n_sent = 0  # what went out over a connection that is gone went out in vain
             sock = self._sock = self._connect(timeout_s)
         else:
             sock.settimeout(timeout_s)
         if self.is_aborted:
             raise ConnectionAbortedError("the request was given up")
-        sock.sendall(message)
+        if n_sent < len(message):
+            sock.sendall(memoryview(message)[n_sent:])
         reader = _ReplyReader()
         while not reader.is_complete:
             data = sock.recv(_READ_SIZE)

@@ -54,6 +54,20 @@ def test_an_accepted_run_is_found_once_and_lives_until_its_end(
     assert leader.load_live_run_ids() == []
 
 
+def test_a_run_of_which_only_tasks_moved_keeps_its_state(
+    database: Database, leader: SchedulerStore
+) -> None:
+    run_id = accept_sample_run(database).id
+    batch = Batch()
+    batch.runs[run_id] = make_run_row(run_id, state="running", last_seq=7)
+    leader.commit(batch)
+    batch.runs[run_id] = make_run_row(run_id, state="failed", last_seq=9, counts={"queued": 2})
+    batch.counted_runs.add(run_id)
+    leader.commit(batch)
+    found = runs.get_run(database, "default", run_id)
+    assert (found.state, found.last_seq, found.tasks) == ("running", 9, {"queued": 2})
+
+
 def test_a_run_is_loaded_with_plan_tasks_and_outputs(
     database: Database, leader: SchedulerStore
 ) -> None:

@@ -54,11 +54,8 @@ def test_a_dag_without_name_is_found_by_its_content(database: Database) -> None:
     other = dags.store_dag(database, make_new_dag("two", name=""))
     assert again.dag.id == first.dag.id
     assert other.is_new_dag
-    digest = make_new_dag("one").digest
-    found = dags.find_dag(database, "default", digest=digest)
-    assert found is not None
-    assert found.id == first.dag.id
-    assert dags.find_dag(database, "default", name="credit default") is None
+    assert not again.is_new_version
+    assert dags.store_dag(database, make_new_dag("one", name="credit default")).is_new_dag
 
 
 def test_names_differ_by_case_and_by_namespace(database: Database) -> None:
@@ -95,7 +92,7 @@ def test_a_put_may_rename_but_not_to_the_name_of_another(database: Database) -> 
     assert dags.get_dag(database, "default", first.id) == first
     renamed = dags.store_dag(database, make_new_dag("three", name="third"), dag_id=first.id).dag
     assert renamed.name == "third"
-    assert dags.find_dag(database, "default", name="first") is None
+    assert dags.store_dag(database, make_new_dag("one", name="first")).dag.id != first.id
 
 
 def test_a_put_of_a_nameless_content_that_another_dag_has_is_taken(database: Database) -> None:

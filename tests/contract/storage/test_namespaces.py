@@ -77,7 +77,6 @@ READS: dict[str, _Call] = {
     "get_command": lambda d, n, t: commands.get_command(d, n, t.command_id),
     "list_commands": lambda d, n, t: commands.list_commands(d, n, t.run_id),
     "get_dag": lambda d, n, t: dags.get_dag(d, n, t.dag_id),
-    "find_dag": lambda d, n, t: dags.find_dag(d, n, name="credit default"),
     "list_dags": lambda d, n, t: dags.list_dags(d, n),
     "list_dag_versions": lambda d, n, t: dags.list_dag_versions(d, n, t.dag_id),
     "get_dag_version": lambda d, n, t: dags.get_dag_version(d, n, t.dag_id, 1),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dag_engine.core.changes import Batch
-from dag_engine.storage import idempotency, runs
+from dag_engine.storage import dags, idempotency, runs
 from dag_engine.storage.database import Database
 from dag_engine.storage.errors import IdempotencyConflictError, NotFoundError
 from dag_engine.storage.rows import IdempotencyKey, NewRun, RunMark
@@ -17,6 +17,7 @@ from dag_engine.storage.scheduler_store import SchedulerStore
 from tests.support.stored_samples import (
     MOMENT,
     accept_sample_run,
+    make_new_dag,
     make_plan,
     make_run_row,
 )
@@ -149,6 +150,53 @@ def test_old_keys_are_forgotten(database: Database) -> None:
     assert idempotency.prune_keys(database, first.created_at.replace(year=2000)) == 0
     assert idempotency.prune_keys(database, first.created_at.replace(year=2100)) == 1
     assert runs.accept_run(database, new_run(), idempotency_key=KEY).is_new
+
+
+# --- with the definition that is posted with it ---------------------------------------------------
+
+
+def test_a_definition_that_is_posted_with_a_run_is_stored_with_it(database: Database) -> None:
+    first = runs.accept_run(database, new_run(), definition=make_new_dag("one")).run
+    again = runs.accept_run(database, new_run(), definition=make_new_dag("one")).run
+    changed = runs.accept_run(database, new_run(), definition=make_new_dag("two")).run
+    dag = dags.get_dag(database, "default", first.dag_id)
+    assert {first.dag_id, again.dag_id, changed.dag_id} == {dag.id}
+    assert [run.dag_version for run in (first, again, changed)] == [1, 1, 2]
+    assert (dag.current.version, dag.n_versions) == (2, 2)
+    assert dags.get_dag_source(database, "default", dag.id, 1).data == make_new_dag("one").source
+
+
+def test_a_run_that_is_refused_leaves_no_definition(database: Database) -> None:
+    runs.accept_run(database, new_run(), idempotency_key=KEY)
+    other = IdempotencyKey(KEY.key, KEY.operation, "b" * 64)
+    with pytest.raises(IdempotencyConflictError):
+        runs.accept_run(database, new_run(), definition=make_new_dag("one"), idempotency_key=other)
+    repeated = runs.accept_run(
+        database, new_run(), definition=make_new_dag("two"), idempotency_key=KEY
+    )
+    assert not repeated.is_new
+    assert dags.list_dags(database, "default").items == []
+
+
+def test_the_same_definition_posted_by_many_at_once_is_one_dag(database: Database) -> None:
+    barrier = threading.Barrier(8)
+    found: list[Any] = []
+
+    def post() -> None:
+        barrier.wait()
+        try:
+            found.append(runs.accept_run(database, new_run(), definition=make_new_dag("one")).run)
+        except Exception as error:  # noqa: BLE001 - shown by the assertion below
+            found.append(error)
+
+    threads = [threading.Thread(target=post) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [one for one in found if isinstance(one, Exception)] == []
+    assert len({run.id for run in found}) == 8
+    assert {(run.dag_id, run.dag_version) for run in found} == {(found[0].dag_id, 1)}
 
 
 # --- listing --------------------------------------------------------------------------------------

@@ -84,8 +84,8 @@ class Promises:
             self._check_task(TaskTuple._make(row))
         for row in rows.get("save_attempt", ()):
             self._check_attempt(AttemptTuple._make(row))
-        for row in rows.get("update_run", ()):
-            self._check_run(row[7])
+        for row in (*rows.get("update_run", ()), *rows.get("count_run", ())):
+            self._check_run(row[-1])
         if new:
             self._check_limits(new)
         self.reuse.note_entries(rows.get("save_entry", []))

@@ -93,6 +93,7 @@ class Tables:
         self._apply: dict[str, Callable[[Row], None]] = {
             "consume_run": self._consume_run,
             "update_run": self._update_run,
+            "count_run": self._count_run,
             "save_task": self._save_task,
             "save_attempt": self._save_attempt,
             "save_artifact": self._save_artifact,
@@ -185,6 +186,10 @@ class Tables:
         run = self.runs[row[7]]
         run.state, run.reason_code, run.reason, run.started_at, run.ended_at = row[:5]
         run.last_seq, run.counts = row[5:7]
+
+    def _count_run(self, row: Row) -> None:
+        run = self.runs[row[2]]
+        run.last_seq, run.counts = row[:2]
 
     def _save_task(self, row: Row) -> None:
         self.tasks[row[0]][row[1]] = TaskTuple._make(row)

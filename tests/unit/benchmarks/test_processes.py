@@ -82,6 +82,13 @@ def test_time_is_summed_by_name_and_a_new_process_counts_from_its_start() -> Non
     assert sum_cpu_by_name(before, after) == {"b": 1.0, "a": 0.75}
 
 
+def test_time_of_a_process_that_ended_meanwhile_counts_once() -> None:
+    before = {1: ProcessUse("parent", 1.0, 0), 2: ProcessUse("child", 5.0, 0)}
+    after = {1: ProcessUse("parent", 6.25, 0)}  # the child's 5.25 s are the parent's now
+    used = sum_cpu_by_name(before, after)
+    assert sum(used.values()) == 0.25
+
+
 @pytest.mark.parametrize(
     ("command", "name"),
     [

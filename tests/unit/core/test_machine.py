@@ -390,3 +390,23 @@ def _act(stage: Stage, chance: random.Random) -> None:
         stage.decide(chance.choice([machine.pause_run, machine.resume_run]))
     if run.may_start:
         stage.hand_out_all()
+
+
+def test_a_batch_tells_of_which_runs_only_tasks_moved() -> None:
+    stage = Stage(make_run([("a", "b")])).start()
+    start, *_ = stage.decisions
+    assert (set(start.batch.runs), start.batch.counted_runs) == ({stage.run.run_id}, set())
+    stage.end("a")
+    end = next(
+        out
+        for out in stage.decisions
+        if ("a" in {e.operator for e in out.batch.events if e.to_state == "succeeded"})
+    )
+    assert end.batch.counted_runs == {stage.run.run_id}
+    stage.end("b")
+    last = next(
+        out
+        for out in stage.decisions
+        if any(e.kind == "run" and e.to_state == "succeeded" for e in out.batch.events)
+    )
+    assert last.batch.counted_runs == set()

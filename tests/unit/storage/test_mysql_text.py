@@ -57,7 +57,13 @@ def test_messages_stay_below_the_servers_limit() -> None:
 def test_every_statement_has_a_marker_for_each_value(dialect: str) -> None:
     marker = "?" if dialect == "sqlite" else "%s"
     compiled = compile_statements(dialect)
-    n_values = {"save_task": 16, "save_attempt": 17, "add_event": 11, "update_run": 8}
+    n_values = {
+        "save_task": 16,
+        "save_attempt": 17,
+        "add_event": 11,
+        "update_run": 8,
+        "count_run": 3,
+    }
     for name, number in n_values.items():
         assert compiled[name].sql.count(marker) == number
     # The order of an UPDATE's markers is that of the rows, not that of the table.

@@ -133,3 +133,53 @@ def test_an_exchange_leaves_no_ring_for_the_collector(server: HttpServer) -> Non
     finally:
         gc.enable()
         client.close()
+
+
+def test_a_request_that_was_begun_is_finished_by_another_thread(server: HttpServer) -> None:
+    client = HttpClient(server.url)
+    assert not client.begin("POST", "/first", b"1")  # nothing is open yet
+    client.request("GET", "/")
+    assert client.begin("POST", "/second", b"2")
+    replies: list[bytes] = []
+    thread = threading.Thread(target=lambda: replies.append(client.finish().body))
+    thread.start()
+    thread.join()
+    assert replies == [b"POST /second  2"]
+    assert client.request("GET", "/third").body == b"GET /third  "
+    client.close()
+
+
+def test_what_was_begun_on_a_stale_connection_is_sent_over_a_new_one() -> None:
+    first = HttpServer(_echo)
+    first.start()
+    client = HttpClient(first.url)
+    client.request("GET", "/")
+    first.close()
+    second = HttpServer(_echo, port=first.port)
+    second.start()
+    assert client.begin("POST", "/again", b"x")
+    assert client.finish().body == b"POST /again  x"
+    client.close()
+    second.close()
+
+
+def test_to_begin_waits_for_nobody_and_loses_nothing() -> None:
+    body = b"x" * (64 << 20)  # more than any socket holds
+    server = HttpServer(lambda request: Response(200, str(len(request.body)).encode()))
+    server.start()
+    client = HttpClient(server.url)
+    client.request("GET", "/")
+    assert client.begin("POST", "/large", body)
+    assert client.finish().body == str(len(body)).encode()
+    client.close()
+    server.close()
+
+
+def test_what_was_begun_and_given_up_has_no_answer(server: HttpServer) -> None:
+    client = HttpClient(server.url)
+    client.request("GET", "/")
+    assert client.begin("POST", "/x", b"1")
+    client.abort()
+    with pytest.raises(ConnectionFailedError):
+        client.finish()
+    assert not client.begin("POST", "/y", b"2")
