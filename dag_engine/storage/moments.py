@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 UTC = dt.UTC
+_LENGTH = len("2026-01-31 12:00:00.000001")
 
 
 def to_text(moment: dt.datetime | None) -> str | None:
@@ -13,7 +14,7 @@ def to_text(moment: dt.datetime | None) -> str | None:
         return None
     if moment.tzinfo is not UTC:
         moment = to_utc(moment)
-    return moment.replace(tzinfo=None).isoformat(" ", "microseconds")
+    return moment.isoformat(" ", "microseconds")[:_LENGTH]
 
 
 def to_utc(moment: dt.datetime) -> dt.datetime:

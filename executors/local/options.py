@@ -103,7 +103,7 @@ class LocalOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_processes: int = 0
     max_open_files: int = 4096
     cgroups: Literal["auto", "off"] = "auto"
-    max_tasks_per_worker: int = 500
+    max_tasks_per_worker: int = 2000
     max_growth_mb: int = 512
     log_limit_bytes: int = 64 * 1024 * 1024
     kill_grace_s: float = 0.5
