@@ -11,11 +11,8 @@ Caveats: client, service and database share one machine, whose other load shows 
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -25,10 +22,9 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.client import ApiClient, BenchmarkError
+from benchmarks.frame import make_parser, running_service, write_results
 from benchmarks.graphs import make_dag_file, make_layers
 from benchmarks.load import summarize
-from benchmarks.machine import describe_commit, describe_machine
-from benchmarks.service import Service
 
 _API = "/api/v1"
 _JSON, _YAML = "application/json", "application/yaml"
@@ -40,38 +36,18 @@ _RUN_TIMEOUT_S = 300.0
 
 def main() -> None:
     """Start a service, run both graphs, print and write what was measured."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--layers", type=int, default=100)
     parser.add_argument("--width", type=int, default=100)
-    parser.add_argument("--database-url", default="")
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="dagengine_big_") as folder:
-        results: dict[str, Any] = {
-            "machine": describe_machine(Path(folder)),
-            "commit": describe_commit(),
-            "database": given.database_url.partition("://")[0] or "sqlite",
-        }
-        service = Service(Path(folder) / "home", given.database_url)
-        service.upgrade_database()
-        service.start()
-        client = ApiClient(service.url)
-        try:
-            _measure(client, _WARM_UP_LAYERS, given.width)
-            results["graphs"] = [
-                _measure(client, layers, given.width)
-                for layers in (max(1, given.layers // 10), given.layers)
-            ]
-        finally:
-            client.close()
-            service.stop()
-        results["machine"]["load_after"] = [round(value, 2) for value in os.getloadavg()]
-    text = json.dumps(results, ensure_ascii=False, indent=1) + "\n"
-    if given.json:
-        given.json.write_text(text, encoding="utf-8")
-    print(text, end="")
+    results: dict[str, Any] = {}
+    with running_service(given.database_url, results) as (_, client):
+        _measure(client, _WARM_UP_LAYERS, given.width)
+        results["graphs"] = [
+            _measure(client, layers, given.width)
+            for layers in (max(1, given.layers // 10), given.layers)
+        ]
+    print(write_results(results, given.json), end="")
 
 
 def _measure(client: ApiClient, layers: int, width: int) -> dict[str, Any]:

@@ -12,7 +12,6 @@ the release) is not on the way of the next task and shares the processor with it
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -24,11 +23,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.client import ApiClient, BenchmarkError
+from benchmarks.frame import make_parser, running_service, write_results
 from benchmarks.graphs import make_chain, make_dag_file
-from benchmarks.machine import describe_commit, describe_machine
-from benchmarks.service import Service
 
 PROBE = Path(__file__).resolve().parent / "hop_probe"
+_TIMEOUT_S = 60.0
+_WARM_UPS = 2
 WAY = (
     ("work", "worker: the operator itself, its files, its log"),
     ("worked", "worker → pool supervisor: the outcome over a socket"),
@@ -55,28 +55,28 @@ WAY = (
 
 def main() -> None:
     """Run chains with the probe in all processes; print the table and write what was measured."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--length", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--database-url", default="")
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="dagengine_hop_") as folder:
-        sheet = Path(folder) / "steps"
-        seconds = _run_chains(Path(folder), sheet, given)
-        lines = sheet.read_text().splitlines()
-        machine = describe_machine(Path(folder))
+    results: dict[str, Any] = {}
+    with tempfile.NamedTemporaryFile("r+", prefix="dagengine_hop_") as sheet:
+        os.environ["HOP_PROBE_FILE"] = sheet.name
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(PROBE), os.environ.get("PYTHONPATH", "")])
+        with running_service(given.database_url, results) as (_, client):
+            for number in range(_WARM_UPS):
+                _run_chain(client, given.length, f"warm up {number}")
+            sheet.truncate(0)
+            seconds = [
+                _run_chain(client, given.length, f"hop {number}") for number in range(given.rounds)
+            ]
+        lines = sheet.read().splitlines()
     hops = find_hops(lines)
     if len(hops) < given.rounds * (given.length - 1) // 2:
         seen = {line.split()[1] for line in lines}
         missing = [step for step, _ in WAY if step not in seen]
         raise BenchmarkError(f"only {len(hops)} whole hops were seen; never seen: {missing}")
-    results: dict[str, Any] = {
-        "machine": machine | {"load": [round(value, 2) for value in os.getloadavg()]},
-        "commit": describe_commit(),
-        "database": given.database_url.partition("://")[0] or "sqlite",
+    results |= {
         "hops": len(hops),
         "chain_s": round(statistics.median(seconds), 4),
         "hop_us": _summarize([sum(hop) for hop in hops]),
@@ -84,32 +84,15 @@ def main() -> None:
             step: _summarize([hop[place] for hop in hops]) for place, (step, _) in enumerate(WAY)
         },
     }
-    if given.json:
-        given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(results, given.json)
     print(show_table(results), end="")
 
 
-def _run_chains(folder: Path, sheet: Path, given: argparse.Namespace) -> list[float]:
-    os.environ["HOP_PROBE_FILE"] = str(sheet)
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(PROBE), os.environ.get("PYTHONPATH", "")])
-    service = Service(folder / "home", given.database_url)
-    service.upgrade_database()
-    service.start()
-    client = ApiClient(service.url)
-    seconds: list[float] = []
-    try:
-        for number in range(given.rounds + 2):
-            file = make_dag_file(make_chain(given.length, "bench_noop"), f"hop {number}")
-            took, runs = client.run_files([json.dumps(file).encode()], "application/json", 60.0)
-            if runs[0]["state"] != "succeeded":
-                raise BenchmarkError(f"a chain ended {runs[0]['state']}")
-            if number == 1:  # the first ones warm up
-                sheet.write_text("")
-            elif number > 1:
-                seconds.append(took)
-    finally:
-        client.close()
-        service.stop()
+def _run_chain(client: ApiClient, length: int, name: str) -> float:
+    file = make_dag_file(make_chain(length, "bench_noop"), name)
+    seconds, runs = client.run_files([json.dumps(file).encode()], "application/json", _TIMEOUT_S)
+    if runs[0]["state"] != "succeeded":
+        raise BenchmarkError(f"a chain ended {runs[0]['state']}")
     return seconds
 
 

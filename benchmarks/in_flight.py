@@ -12,11 +12,8 @@ less in the processor time; with a server, its own processor time is not counted
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,8 +21,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.client import ApiClient, BenchmarkError
+from benchmarks.frame import make_parser, running_service, write_results
 from benchmarks.graphs import make_dag_file, make_layers
-from benchmarks.machine import describe_commit, describe_machine
 from benchmarks.processes import measure_tree, sum_cpu_by_name
 from benchmarks.service import Service
 
@@ -39,37 +36,17 @@ _S_A_TASK = 0.02
 
 def main() -> None:
     """Start a service, run one load after the other, print and write what was measured."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--database-url", default="")
+    parser = make_parser(__doc__)
     parser.add_argument("--tasks", default="1000,10000,100000")
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="dagengine_flight_") as folder:
-        results: dict[str, Any] = {
-            "machine": describe_machine(Path(folder)),
-            "commit": describe_commit(),
-            "database": given.database_url.partition("://")[0] or "sqlite",
-        }
-        service = Service(Path(folder) / "home", given.database_url)
-        service.upgrade_database()
-        service.start()
-        client = ApiClient(service.url)
-        try:
-            dag_id = _store_dag(client)
-            _measure(client, service, dag_id, _LAYERS * _WIDTH)
-            results["loads"] = [
-                _measure(client, service, dag_id, int(n)) for n in given.tasks.split(",")
-            ]
-        finally:
-            client.close()
-            service.stop()
-        results["machine"]["load_after"] = [round(value, 2) for value in os.getloadavg()]
-    text = json.dumps(results, ensure_ascii=False, indent=1) + "\n"
-    if given.json:
-        given.json.write_text(text, encoding="utf-8")
-    print(text, end="")
+    results: dict[str, Any] = {}
+    with running_service(given.database_url, results) as (service, client):
+        dag_id = _store_dag(client)
+        _measure(client, service, dag_id, _LAYERS * _WIDTH)
+        results["loads"] = [
+            _measure(client, service, dag_id, int(n)) for n in given.tasks.split(",")
+        ]
+    print(write_results(results, given.json), end="")
 
 
 def _store_dag(client: ApiClient) -> str:

@@ -60,7 +60,8 @@ _HANDOVERS: dict[str, tuple[tuple[str, str, str, Applies | None], ...]] = {
     ),
     "engine-monitor": (
         ("operator_engine.reporter", "Reporter", "hear_executor", None),
-        ("operator_engine.reporter", "Reporter", "_post", None),
+        ("operator_engine.reporter", "Reporter", "_send_ahead", None),
+        ("operator_engine.reporter", "Reporter", "_judge", None),
         ("operator_engine.reporter", "Reporter", "_settle", None),
         ("operator_engine.releasing", "Releaser", "_release", None),
     ),

@@ -92,7 +92,9 @@ def test_a_closed_server_is_named_in_the_error(server: HttpServer) -> None:
     client.close()
 
 
-def test_a_connection_that_went_stale_is_opened_again() -> None:
+@pytest.fixture
+def stale() -> Iterator[HttpClient]:
+    """Make a client whose open connection was closed, since its server was started again."""
     first = HttpServer(_echo)
     first.start()
     client = HttpClient(first.url)
@@ -100,9 +102,13 @@ def test_a_connection_that_went_stale_is_opened_again() -> None:
     first.close()
     second = HttpServer(_echo, port=first.port)
     second.start()
-    assert client.request("GET", "/again").body == b"GET /again  "
+    yield client
     client.close()
     second.close()
+
+
+def test_a_connection_that_went_stale_is_opened_again(stale: HttpClient) -> None:
+    assert stale.request("GET", "/again").body == b"GET /again  "
 
 
 def test_many_connections_are_served_at_once(server: HttpServer) -> None:
@@ -149,18 +155,9 @@ def test_a_request_that_was_begun_is_finished_by_another_thread(server: HttpServ
     client.close()
 
 
-def test_what_was_begun_on_a_stale_connection_is_sent_over_a_new_one() -> None:
-    first = HttpServer(_echo)
-    first.start()
-    client = HttpClient(first.url)
-    client.request("GET", "/")
-    first.close()
-    second = HttpServer(_echo, port=first.port)
-    second.start()
-    assert client.begin("POST", "/again", b"x")
-    assert client.finish().body == b"POST /again  x"
-    client.close()
-    second.close()
+def test_what_was_begun_on_a_stale_connection_is_sent_over_a_new_one(stale: HttpClient) -> None:
+    assert stale.begin("POST", "/again", b"x")
+    assert stale.finish().body == b"POST /again  x"
 
 
 def test_to_begin_waits_for_nobody_and_loses_nothing() -> None:
