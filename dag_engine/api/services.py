@@ -37,10 +37,12 @@ log = logging.getLogger(__name__)
 _EXTENSION = "dagengine"
 _STATUS_TIMEOUT_S = 1.0
 _PLANS_KEPT = 32
+_LARGE_PLAN = 1_000
+"""Of so many tasks: then it takes ten milliseconds and more."""
 
 
 class PlanMemory:
-    """Plans never change, so those of the runs that are looked at are kept."""
+    """Plans never change, so those of the runs that are looked at are kept, and large new ones."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -56,11 +58,19 @@ class PlanMemory:
                 self._kept.move_to_end(key)
                 return plan
         plan = stored_runs.load_plan(self._services.database, namespace, run_id)
+        self._keep(key, plan)
+        return plan
+
+    def note_new(self, namespace: str, run_id: str, plan: Plan) -> None:
+        """Keep the plan of a run that was just accepted, if to read it again would take long."""
+        if len(plan.tasks) >= _LARGE_PLAN:
+            self._keep((namespace, run_id), plan)
+
+    def _keep(self, key: tuple[str, str], plan: Plan) -> None:
         with self._lock:
             self._kept[key] = plan
             while len(self._kept) > _PLANS_KEPT:
                 self._kept.popitem(last=False)
-        return plan
 
 
 class Services:

@@ -166,6 +166,7 @@ def accept(
     )
     if accepted.is_new:
         services.flood.note_start(new.namespace)
+        services.plans.note_new(new.namespace, accepted.run.id, new.plan)
         services.scheduler.hint([accepted.run.id])
     return answer_started(accepted.run)
 

@@ -6,6 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from dag_engine.core.plan import Plan
+from dag_engine.storage import runs as stored_runs
+from dag_engine.storage.database import Database
 from executors.base import ArtifactRef
 from tests.support.api_rig import ApiRig
 from tests.support.waiting import wait_until
@@ -319,3 +322,23 @@ def test_stream_ends_its_watch_when_the_client_leaves(rig: ApiRig) -> None:
     reply.close()
 
     wait_until(lambda: not rig.services.feed._watches)
+
+
+def test_the_plan_of_a_large_new_run_is_not_read_again(
+    rig: ApiRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = rig.start("a")
+    large = rig.start(*[f"o{number}" for number in range(1_000)])
+    read: list[str] = []
+    load_plan = stored_runs.load_plan
+
+    def note(database: Database, namespace: str, run_id: str) -> Plan:
+        read.append(run_id)
+        return load_plan(database, namespace, run_id)
+
+    monkeypatch.setattr(stored_runs, "load_plan", note)
+    for run_id in (small, large, small):
+        page = rig.client.get(f"/api/v1/runs/{run_id}/tasks?limit=1000").get_json()
+        assert page["items"][0]["seed"] is not None
+    assert read == [small]
+    assert rig.services.plans.get("default", large) == load_plan(rig.database, "default", large)
