@@ -22,7 +22,7 @@ LEASE_S = 5.0
 def _make_plan() -> CampaignPlan:
     seed = os.environ.get("DAGENGINE_CHAOS_SEED", secrets.token_hex(4))
     if IS_LONG:
-        return CampaignPlan(seed, n_faults=160, limit_s=340.0, least_faults=140, lease_s=LEASE_S)
+        return CampaignPlan(seed, n_faults=170, limit_s=390.0, least_faults=150, lease_s=LEASE_S)
     return CampaignPlan(seed, n_faults=30, limit_s=40.0, least_faults=15, lease_s=LEASE_S)
 
 
