@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import datetime as dt
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from executors.errors import ExecutorUnavailableError
 from executors.facts import EngineFacts
+from executors.offers import AlgorithmOffer as AlgorithmOffer
+from executors.offers import ExecutorOffer as ExecutorOffer
+from executors.offers import PortSpec as PortSpec
 
 INLINE_LIMIT_BYTES = 8 * 1024
 """A report whose JSON is no longer than this travels inside the outcome instead of as a file."""
@@ -244,51 +249,6 @@ class LogChunk(_Message, frozen=True, kw_only=True):
     is_complete: bool = False
 
 
-class PortSpec(_Message, frozen=True, kw_only=True):
-    """A declared port: `type` is `table`, `model`, `report`, `file`, a union of them, or `any`."""
-
-    name: str
-    type: str
-    is_optional: bool = False
-    is_many: bool = False
-
-
-class AlgorithmOffer(_Message, frozen=True, kw_only=True):
-    """An algorithm as an operator engine announces it.
-
-    `params_schema` is the JSON Schema (2020-12) of the parameters; `digest` is that of the
-    defining file, and `code_version` is `<version>+<first 12 digits of the digest>`.
-    `deprecated_params` names parameters that old files carry and that are translated or ignored
-    with a warning in the task's log.
-    """
-
-    name: str
-    entry: str
-    version: str
-    code_version: str
-    family: str = ""
-    title: str = ""
-    title_zh: str = ""
-    doc: str = ""
-    inputs: list[PortSpec] = []
-    outputs: list[PortSpec] = []
-    params_schema: dict[str, Any] = {}
-    deprecated_params: list[str] = []
-    is_cacheable: bool = True
-    source: str = ""
-
-
-class ExecutorOffer(_Message, frozen=True, kw_only=True):
-    """An executor as an operator engine announces it: its name, the `data_type` labels it serves,
-    its slots.
-    """
-
-    name: str
-    data_types: list[str] = []
-    slots: int = 1
-    kind: str = ""
-
-
 class InventoryItem(_Message, frozen=True, kw_only=True):
     """An attempt that an operator engine holds, with its stage."""
 
@@ -427,6 +387,8 @@ class BaseExecutor(ABC):
     Otherwise an ended attempt's log is read by `read_log` before its release, and kept in the
     store.
     """
+    most_at_once: ClassVar[int] = 1
+    """So many tasks `submit_some` is given at most; cancels wait for its return."""
 
     @abstractmethod
     def submit(self, task: Task) -> str:
@@ -465,6 +427,22 @@ class BaseExecutor(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close this client; what runs goes on."""
+
+    def submit_some(self, tasks: Sequence[Task]) -> list[str | Exception]:
+        """Submit several tasks in order; tell of each its handle, or what `submit` raised.
+
+        It ends with the first `ExecutorUnavailableError`: the caller tries the rest again.
+        Override it, and raise `most_at_once`, where the back end takes several in one call.
+        """
+        told: list[str | Exception] = []
+        for task in tasks:
+            try:
+                told.append(self.submit(task))
+            except Exception as error:  # noqa: BLE001 - it is told of this task alone
+                told.append(error)
+                if isinstance(error, ExecutorUnavailableError):
+                    break
+        return told
 
     def handle_of(self, attempt_id: str) -> str:
         """Make the handle that `submit` returns from the attempt's id alone; where they differ,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 import threading
@@ -11,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from executors.base import BaseExecutor, Outcome, Task
-from executors.errors import ExecutorUnavailableError, SealError
+from executors.errors import ExecutorError, ExecutorUnavailableError, SealError
 from executors.masking import Masker, list_task_secrets
 from operator_engine.outcomes import (
     cancelled_before_start,
@@ -116,25 +117,24 @@ class Lane:
                     submitted = []
             if submitted:
                 self._tell(submitted, [])
-            cancelled, task = self._take()
+            cancelled, tasks = self._take()
             if self._is_stopped:
                 return
             if cancelled is not None:
                 self._cancel_one(cancelled)
-            elif task is not None and self._submit_one(task):
-                told.append(task.attempt_id)
+            elif tasks:
+                told += self._submit(tasks)
 
-    def _take(self) -> tuple[str | None, Task | None]:
-        """Wait for the next cancel or task."""
+    def _take(self) -> tuple[str | None, list[Task]]:
+        """Wait for the next cancel, or for as many tasks as the executor takes at once."""
         with self._changed:
             while not self._is_stopped and not self._has_work():
                 pause_s = self._retry_at - time.monotonic() if self._is_blocked() else None
                 self._changed.wait(pause_s)
             if self._cancels and not self._is_blocked_for_cancels():
-                return self._cancels.popleft(), None
-            if self._waiting:
-                return None, next(iter(self._waiting.values()))
-            return None, None
+                return self._cancels.popleft(), []
+            n_tasks = self._executor.most_at_once if self._executor is not None else 1
+            return None, list(itertools.islice(self._waiting.values(), n_tasks))
 
     def _has_work(self) -> bool:
         if self._cancels and not self._is_blocked_for_cancels():
@@ -167,37 +167,58 @@ class Lane:
             # A third party's code: its fault must not end the lane of all other tasks.
             log.exception("cancel_failed executor=%s attempt_id=%s", self.name, attempt_id)
 
-    def _submit_one(self, task: Task) -> bool:
-        """Submit the task at the head; tell whether the executor has it now."""
-        opened = task
+    def _submit(self, tasks: list[Task]) -> list[str]:
+        """Submit tasks at the head; return the ids of those that the executor has now."""
+        opened = self._open(tasks)
+        if not opened:
+            return []
         try:
             executor = self._get_executor()
-            opened = self._unseal(task)
-            handle = executor.submit(opened)
-        except ExecutorUnavailableError as error:
-            self._back_off(error)
-            return False
-        except SealError as error:
-            log.warning("secrets_sealed attempt_id=%s detail=%s", task.attempt_id, error)
-            self._refuse(without_secrets(task.attempt_id, str(error)))
-            return False
-        except Exception as error:  # noqa: BLE001 - a third party's code: the end of this attempt
-            detail = self._describe(error, opened)
-            self._refuse(refused_by_executor(task.attempt_id, self.name, detail))
-            return False
-        self._pause_s = _FIRST_PAUSE_S
-        if handle != executor.handle_of(task.attempt_id):
+            told = list(executor.submit_some([plain for _, plain in opened]))
+        except Exception as error:  # noqa: BLE001 - a third party's code: the first is to blame
+            told = [error]
+        if not told:
+            told = [ExecutorError("submit_some told nothing of the tasks that it was given")]
+        submitted: list[str] = []
+        for (task, plain), result in zip(opened, told, strict=False):
+            if isinstance(result, ExecutorUnavailableError):
+                self._back_off(result)
+                break
+            if isinstance(result, Exception):
+                detail = self._describe(result, plain)
+                self._refuse(refused_by_executor(task.attempt_id, self.name, detail))
+                continue
+            self._pause_s = _FIRST_PAUSE_S
+            self._check_handle(executor, task.attempt_id, result)
+            with self._changed:
+                self._waiting.pop(task.attempt_id, None)
+                self._submitted[task.attempt_id] = task
+            submitted.append(task.attempt_id)
+        return submitted
+
+    def _open(self, tasks: list[Task]) -> list[tuple[Task, Task]]:
+        """Pair tasks with what the executor gets of them; what cannot be opened is refused."""
+        opened: list[tuple[Task, Task]] = []
+        for task in tasks:
+            try:
+                opened.append((task, self._unseal(task)))
+            except SealError as error:
+                log.warning("secrets_sealed attempt_id=%s detail=%s", task.attempt_id, error)
+                self._refuse(without_secrets(task.attempt_id, str(error)))
+            except Exception as error:  # noqa: BLE001 - the end of this attempt, not of the lane
+                detail = self._describe(error, task)
+                self._refuse(refused_by_executor(task.attempt_id, self.name, detail))
+        return opened
+
+    def _check_handle(self, executor: BaseExecutor, attempt_id: str, handle: str) -> None:
+        if handle != executor.handle_of(attempt_id):
             log.error(
                 "handle_mismatch executor=%s attempt_id=%s handle=%s: handle_of() must return what "
                 "submit() returns",
                 self.name,
-                task.attempt_id,
+                attempt_id,
                 handle,
             )
-        with self._changed:
-            self._waiting.pop(task.attempt_id, None)
-            self._submitted[task.attempt_id] = task
-        return True
 
     def _refuse(self, outcome: Outcome) -> None:
         with self._changed:

@@ -31,7 +31,7 @@ _BEGINS = {
     ],
     "executors.local.desk": [("Desk.tell", "pool_tells", "")],
     "executors.local.pool": [("WorkerPool.give", "pool_gives", "")],
-    "executors.local.client": [("LocalExecutor.submit", "executor_submits", "")],
+    "executors.local.client": [("LocalExecutor.submit_some", "executor_submits", "")],
     "operator_engine.reporter": [
         ("Reporter.hear_executor", "monitor_hears", ""),
         ("Reporter._encode", "reporter_encodes", "reporter_posts"),
@@ -40,7 +40,7 @@ _BEGINS = {
     "operator_engine.desk": [("_send", "main_sends", "")],
     "operator_engine.lane": [
         ("Lane.put", "execution_hears", ""),
-        ("Lane._submit_one", "lane_takes", ""),
+        ("Lane._submit", "lane_takes", ""),
     ],
     "dag_engine.scheduler.http": [("SchedulerServer.handle", "scheduler_hears", "")],
     "dag_engine.scheduler.reign": [("Reign.round", "round_begins", "")],

@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +23,8 @@ from executors.transport.frames import FrameSocket, connect
 _CONNECT_TIMEOUT_S = 2.0
 _ANSWER_TIMEOUT_S = 10.0
 _RETRY_EVERY_S = 0.1
+_COMMAND_BYTES = 1 << 20
+"""Tasks go together in one command until it is so long."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_answer = msgspec.json.Decoder(Answer).decode
@@ -56,6 +59,7 @@ class LocalExecutor(BaseExecutor):
 
     writes_logs_to_folder = True
     side_process_drains = True
+    most_at_once = 100
 
     def __init__(self, name: str, options: dict[str, Any], settings: ExecutorSettings) -> None:
         self._name = name
@@ -80,8 +84,33 @@ class LocalExecutor(BaseExecutor):
 
     def submit(self, task: Task) -> str:
         """Hand the attempt to the pool; returns when the pool has written it down."""
-        self._ask(Command(op="submit", task=msgspec.Raw(_encode(task))))
-        return task.attempt_id
+        [told] = self._submit_together([(task.attempt_id, _encode(task))])
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    def submit_some(self, tasks: Sequence[Task]) -> list[str | Exception]:
+        """Hand several attempts to the pool; returns when it has written them down."""
+        if type(self).submit is not LocalExecutor.submit:
+            return super().submit_some(tasks)  # a derived class wants to see each
+        told: list[str | Exception] = []
+        for group in _gather(tasks):
+            told += self._submit_together(group)
+            if isinstance(told[-1], ExecutorUnavailableError):
+                break
+        return told
+
+    def _submit_together(self, tasks: list[tuple[str, bytes]]) -> list[str | Exception]:
+        """Submit ids and JSON with one command; that the pool is away is told of the first."""
+        command = Command(op="submit", tasks=[msgspec.Raw(data) for _, data in tasks])
+        try:
+            refused = self._ask(command).refused
+        except ExecutorUnavailableError as error:
+            return [error]
+        return [
+            ExecutorError(refused[place]) if place in refused else attempt_id
+            for place, (attempt_id, _) in enumerate(tasks)
+        ]
 
     def cancel(self, handle: str) -> None:
         """Ask to kill the attempt; where the supervisor is away it hears of it when it is back."""
@@ -241,6 +270,21 @@ class LocalExecutor(BaseExecutor):
         with self._lock:
             self._drop_commands()
         self._drop_news()
+
+
+def _gather(tasks: Sequence[Task]) -> Iterator[list[tuple[str, bytes]]]:
+    """Encode tasks, and share them out in groups that are short enough for one command."""
+    group: list[tuple[str, bytes]] = []
+    n_bytes = 0
+    for task in tasks:
+        data = _encode(task)
+        if group and n_bytes + len(data) > _COMMAND_BYTES:
+            yield group
+            group, n_bytes = [], 0
+        group.append((task.attempt_id, data))
+        n_bytes += len(data)
+    if group:
+        yield group
 
 
 def is_pool_reachable(home: str, name: str) -> bool:

@@ -24,14 +24,18 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a client asks. `submit`, `stage` and `status` are answered, in order."""
 
     op: Literal["submit", "cancel", "release", "subscribe", "stage", "status"]
-    task: msgspec.Raw = msgspec.Raw(b"null")
+    tasks: list[msgspec.Raw] = []
     ids: list[str] = []
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The answer to a command. `stage` is `accepted`, `started`, `ended` or empty (not held)."""
+    """The answer to a command. `stage` is `accepted`, `started`, `ended` or empty (not held).
+
+    `refused` says why, for those of the tasks submitted that are not taken, by their place.
+    """
 
     error: str = ""
+    refused: dict[int, str] = {}
     stage: str = ""
     status: dict[str, Any] = {}
 

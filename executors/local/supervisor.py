@@ -171,23 +171,35 @@ class Supervisor:
         return self._commands[command.op](command)
 
     def _submit(self, command: Command) -> Answer:
-        task = bytes(command.task)
-        try:
-            head = _decode_head(task)
-        except msgspec.DecodeError as error:
-            return Answer(error=f"Not a task: {error}")
-        if "/" in head.attempt_id or head.attempt_id.count(".") < 2:
-            return Answer(error=f"{head.attempt_id!r} is not <run id>.<task index>.<attempt>.")
-        attempt = self._book.accept(head, task)
-        if attempt is not None and self._is_draining:
-            self._book.queue.remove(attempt)
-            self._hand_back(attempt)
-        elif attempt is not None:
-            self._dispatch()
-            if attempt.stage == "accepted":
-                self._book.note_accepted(attempt)
-                self._pool.fill()
-        return Answer()
+        refused: dict[int, str] = {}
+        taken: list[Attempt] = []
+        for place, raw in enumerate(command.tasks):
+            task = bytes(raw)
+            try:
+                head = _decode_head(task)
+            except msgspec.DecodeError as error:
+                refused[place] = f"Not a task: {error}"
+                continue
+            if "/" in head.attempt_id or head.attempt_id.count(".") < 2:
+                refused[place] = f"{head.attempt_id!r} is not <run id>.<task index>.<attempt>."
+                continue
+            attempt = self._book.accept(head, task)
+            if attempt is not None:
+                taken.append(attempt)
+        self._begin(taken)
+        return Answer(refused=refused)
+
+    def _begin(self, taken: list[Attempt]) -> None:
+        """Start attempts that were just taken, as far as there are free workers."""
+        if self._is_draining:
+            self._drain()
+            return
+        self._dispatch()
+        waiting = [attempt for attempt in taken if attempt.stage == "accepted"]
+        for attempt in waiting:
+            self._book.note_accepted(attempt)
+        if waiting:
+            self._pool.fill()
 
     def _cancel(self, command: Command) -> None:
         for attempt_id in command.ids:

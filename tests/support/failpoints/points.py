@@ -54,7 +54,7 @@ _HANDOVERS: dict[str, tuple[tuple[str, str, str, Applies | None], ...]] = {
     "engine-execution": (
         ("operator_engine.lane", "Lane", "put", None),
         ("operator_engine.lane", "Lane", "cancel", None),
-        ("executors.local.client", "LocalExecutor", "submit", None),
+        ("executors.local.client", "LocalExecutor", "submit_some", None),
         ("executors.local.client", "LocalExecutor", "cancel", None),
         ("operator_engine.link", "MainLink", "send", None),
     ),

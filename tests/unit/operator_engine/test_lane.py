@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import pytest
@@ -145,6 +145,89 @@ def test_executor_that_cannot_be_made_fails_each_task_with_the_reason(make_lane:
     assert {end.reason for end in told.ended} == {"error"}
     assert "install the package `gates`." in told.ended[0].message
     assert len(lane.held()[2]) == 2
+
+
+class SeveralExecutor(GatedExecutor):
+    """Takes three at once; refuses whom it is told to, and is away from one of them on."""
+
+    most_at_once = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups: list[list[str]] = []
+        self.refused: set[str] = set()
+        self.away_from = ""
+
+    def submit_some(self, tasks: Sequence[Task]) -> list[str | Exception]:
+        self.entered.set()
+        self.gate.wait(10)
+        self.groups.append([task.attempt_id for task in tasks])
+        told: list[str | Exception] = []
+        for task in tasks:
+            if task.attempt_id == self.away_from:
+                return [*told, ExecutorUnavailableError("gated", "down")]
+            is_refused = task.attempt_id in self.refused
+            told.append(ValueError("not this one") if is_refused else task.attempt_id)
+        return told
+
+
+def test_tasks_that_gathered_are_submitted_together(make_lane: MakeLane) -> None:
+    executor = SeveralExecutor()
+    executor.gate.clear()
+    lane, told = make_lane(lambda: executor)
+    lane.put([make_task(0)])
+    assert executor.entered.wait(10)
+    lane.put([make_task(number) for number in range(1, 6)])
+    executor.refused = {"rrun.2.1"}
+    executor.gate.set()
+    wait_until(lambda: told.submitted == ids(0, 1, 3, 4, 5))
+    assert executor.groups == [ids(0), ids(1, 2, 3), ids(4, 5)]
+    assert [(end.attempt_id, end.reason) for end in told.ended] == [("rrun.2.1", "error")]
+    assert "not this one" in told.ended[0].message
+
+
+def test_back_end_that_goes_away_within_a_group_gets_the_rest_later(make_lane: MakeLane) -> None:
+    executor = SeveralExecutor()
+    executor.gate.clear()
+    lane, told = make_lane(lambda: executor)
+    lane.put([make_task(0)])
+    assert executor.entered.wait(10)
+    lane.put([make_task(1), make_task(2), make_task(3)])
+    executor.away_from = "rrun.2.1"
+    executor.gate.set()
+    wait_until(lambda: executor.groups[1:3] == [ids(1, 2, 3), ids(2, 3)])
+    executor.away_from = ""
+    wait_until(lambda: told.submitted == ids(0, 1, 2, 3))
+    assert told.ended == []
+
+
+@pytest.mark.parametrize("answer", [[], None])
+def test_executor_that_tells_nothing_of_its_tasks_ends_each_with_an_error(
+    make_lane: MakeLane, answer: object
+) -> None:
+    class Mute(GatedExecutor):
+        def submit_some(self, tasks: Sequence[Task]) -> list[str | Exception]:
+            del tasks
+            return answer
+
+    lane, told = make_lane(Mute)
+    lane.put([make_task(0), make_task(1)])
+    wait_until(lambda: [end.attempt_id for end in told.ended] == ids(0, 1))
+    assert {end.reason for end in told.ended} == {"error"}
+    assert lane.held()[0] == []
+
+
+def test_task_that_cannot_be_opened_does_not_end_the_lane() -> None:
+    def unseal(task: Task) -> Task:
+        if task.index == 0:
+            raise FileNotFoundError("the private key is gone")
+        return task
+
+    lane, told = start_lane(GatedExecutor(), unseal)
+    lane.put([make_task(0), make_task(1)])
+    wait_until(lambda: told.submitted == ids(1))
+    lane.stop()
+    assert "the private key is gone" in told.ended[0].message
 
 
 SECRET = "Kanarienvogel-4711"
