@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -31,12 +33,36 @@ log = logging.getLogger(__name__)
 LEAST_THREADS = 64
 _STALLED_S = 30
 _TIMEVAL = struct.Struct("ll")
+_COURTESY_S = 0.001
+_N_PLACES = 64
+_NOBODY = 2**62
+"""What stands in the place of a worker that there is not."""
 
 
 class ApiWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """A threaded worker that gives up on peers that stall, and answers malformed requests with
-    problems.
+    """A threaded worker that shares connections fairly with the others, gives up on peers that
+    stall, and answers malformed requests with problems.
+
+    `held` is memory of all workers: how many connections each holds, by its `place`.
     """
+
+    held: memoryview
+    place: int
+
+    def notify(self) -> None:
+        """Tell the others how much is held here, besides giving a sign of life."""
+        self.held[self.place % _N_PLACES] = self.nr_conns
+        super().notify()
+
+    def accept(self, listener: socket.socket) -> None:
+        """Leave a new connection to a worker that holds fewer, if it takes it within a moment.
+
+        All workers wake up for it. The quickest would be the same one again and again, and clients
+        that keep their connections would all be served by one process, on one core.
+        """
+        if self.nr_conns > min(self.held):
+            time.sleep(_COURTESY_S)
+        super().accept(listener)
 
     def enqueue_req(self, conn: TConn) -> None:
         """Let the kernel end a read or a write that does not move, so that its thread is freed."""
@@ -125,6 +151,10 @@ class ApiServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._server = server
         self._bind = bind
         self._prepare_worker = prepare_worker
+        # Mapped before the fork, so that the workers share it.
+        self._held = memoryview(mmap.mmap(-1, 8 * _N_PLACES)).cast("q")
+        for place in range(_N_PLACES):
+            self._held[place] = _NOBODY
         super().__init__()
 
     def load_config(self) -> None:
@@ -137,18 +167,18 @@ class ApiServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self.cfg.set("bind", self._bind or f"{host}:{self._server.port}")
         self.cfg.set("workers", max(1, self._server.workers))
         self.cfg.set("threads", max(LEAST_THREADS, self._server.threads))
-        self.cfg.set("pre_fork", _note_place)
+        self.cfg.set("pre_fork", self._give_place)
         self.cfg.set("post_fork", lambda _, worker: self._prepare_worker(worker.place))
 
     def load(self) -> Flask:
         """Make the application."""
         return self._make_app()
 
-
-def _note_place(arbiter: Any, worker: Any) -> None:
-    """Give a new worker the lowest place that no living one has."""
-    taken = {other.place for other in arbiter.WORKERS.values()}
-    worker.place = next(place for place in range(len(taken) + 1) if place not in taken)
+    def _give_place(self, arbiter: Any, worker: Any) -> None:
+        """Give a new worker the lowest place that no living one has."""
+        taken = {other.place for other in arbiter.WORKERS.values()}
+        worker.place = next(place for place in range(len(taken) + 1) if place not in taken)
+        worker.held = self._held
 
 
 def listen_url(server: ServerConfig, bind: str) -> str:
