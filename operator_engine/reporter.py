@@ -158,7 +158,8 @@ class Reporter:
                     self._client = None
                 self._reports_url = message.reports_url
                 self._is_falling_back = self._has_told_loss = False
-            self._changed.notify()
+            if message.reports_url or self._outbox.ready:
+                self._changed.notify()  # tokens alone, which come with each batch, are not news
         if releases:
             self._release(releases)
 
