@@ -37,16 +37,22 @@ lint: setup-dev  ## Check format, style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Both campaigns measure how soon work goes on, so nothing else may keep the cores busy meanwhile.
-CHAOS := tests/faults/test_chaos.py::test_nothing_is_lost_on_sqlite \
+# The campaigns, and most of the rest, measure how soon work goes on. What only computes, or may take
+# its time, runs beside them at the lowest priority.
+CAMPAIGNS := tests/faults/test_chaos.py::test_nothing_is_lost_on_sqlite \
 	tests/faults/test_chaos.py::test_nothing_is_lost_on_mariadb
+PATIENT := $(foreach name,simulation simulated_steps crash_points mutations api_fuzz,\
+	tests/faults/test_$(name).py)
+LONG := DAGENGINE_TEST_LONG=1 $(BIN)/python -m pytest --timeout 1500 --durations 12 --dist worksteal
 
 faults: setup-dev  ## Run the long fault tests
-	@export DAGENGINE_TEST_LONG=1; failed=0; \
-	$(BIN)/python -m pytest $(CHAOS) -n 2 $(PYTEST_ARGS) || failed=1; \
-	$(BIN)/python -m pytest tests/faults $(CHAOS:%=--deselect %) --timeout 1500 \
-		-n 3 --dist worksteal $(PYTEST_ARGS) || failed=1; \
-	exit $$failed
+	@failed=0; log=$$(mktemp); \
+	nice -n 19 env $(LONG) $(PATIENT) -n 2 $(PYTEST_ARGS) > $$log 2>&1 & patient=$$!; \
+	trap "kill $$patient 2> /dev/null; rm -f $$log" EXIT; \
+	env $(LONG) $(CAMPAIGNS) -n 2 $(PYTEST_ARGS) || failed=1; \
+	env $(LONG) tests/faults $(CAMPAIGNS:%=--deselect %) $(PATIENT:%=--ignore %) -n 3 \
+		$(PYTEST_ARGS) || failed=1; \
+	wait $$patient || failed=1; cat $$log; exit $$failed
 
 mutations: setup-dev  ## Take guards out one at a time, and see the tests go red
 	$(BIN)/python -m tests.support.mutations

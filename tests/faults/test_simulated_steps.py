@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tests.support.length import IS_LONG
-from tests.support.priority import giving_way
 from tests.support.simulation.history import prepared
 from tests.support.simulation.network import Rates
 from tests.support.simulation.promises import PromiseBrokenError
@@ -24,12 +23,6 @@ LONG_S = st.sampled_from([0.2, 2.0, 8.0, 20.0])
 RATES = st.sampled_from([0.0, 0.2, 0.5])
 WORDS = st.sampled_from(["all", "failed", "from", "to", "only", "children"])
 WHAT = st.sampled_from(["kill", "freeze", "database"])
-
-
-@pytest.fixture(autouse=True)
-def _gives_way() -> Iterator[None]:
-    with giving_way():
-        yield
 
 
 class Steps(RuleBasedStateMachine):

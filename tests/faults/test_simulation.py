@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import chain
 
 import pytest
 
 from dag_engine.core.states import FINAL_RUN_STATES, RUN_MOVES, TASK_MOVES
 from tests.support.length import IS_LONG
-from tests.support.priority import giving_way
 from tests.support.services import ROOT
 from tests.support.simulation import run_histories
 from tests.support.simulation.history import digest, make_world, play, prepared
@@ -28,12 +26,6 @@ FIRST_SEED = int(os.environ.get("DAGENGINE_TEST_SEED", "0"))
 """Other seeds than the usual ones can be asked for."""
 N_FOR_MUTANTS = 2_000
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture(autouse=True)
-def _gives_way() -> Iterator[None]:
-    with giving_way():
-        yield
 
 
 @pytest.mark.parametrize("shard", range(N_SHARDS))
