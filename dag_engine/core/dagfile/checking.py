@@ -189,6 +189,8 @@ def check_references(
 ) -> None:
     """Report data sets, connections and secrets that a parameter names and that do not exist."""
     schema = compile_schema(offer.params_schema)
+    if not schema.references:  # most algorithms name nothing
+        return
     for at, name in find_references(schema, DATASET, params):
         if not around.has_dataset(name):
             ids = around.dataset_ids
@@ -254,8 +256,8 @@ def find_dataset_ids(
     found: set[str] = set()
     for operator in document.operators.values():
         offer = catalogue.algorithms.get(operator.algorithm)
-        if offer is not None:
+        schema = compile_schema(offer.params_schema) if offer is not None else None
+        if schema is not None and schema.references:
             params = operator.params | dict((overrides or {}).get(operator.id, {}))
-            schema = compile_schema(offer.params_schema)
             found.update(name for _, name in find_references(schema, DATASET, params))
     return found

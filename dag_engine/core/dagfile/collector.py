@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dag_engine.core.dagfile.positions import Positions
+from dag_engine.core.dagfile.positions import Places
 from dag_engine.core.problems import MAX_PROBLEMS, Path, Problem, make_pointer
 
 
@@ -13,7 +13,7 @@ class ProblemCollector:
     of it. Without positions (a value that has no text) line and column stay open.
     """
 
-    def __init__(self, positions: Positions | None = None) -> None:
+    def __init__(self, positions: Places | None = None) -> None:
         self.problems: list[Problem] = []
         self.n_more = 0
         self._positions = positions

@@ -80,6 +80,8 @@ def check_params(
 
 def name_datasets_by_text(schema: ParamsSchema, params: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters in which every integer that names a data set is its decimal text."""
+    if DATASET not in schema.references:
+        return params
     found = list(find_references(schema, DATASET, params))
     result: Any = params
     for path, text in found:

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from dag_engine.core.problems import PathPart
 
 _CHUNK = 64 * 1024
 _LOOKUP_SIZE = 64
+
+
+class Places(Protocol):
+    """Tells where things stand."""
+
+    def find(self, path: Sequence[PathPart], *, is_key: bool = False) -> tuple[int, int]:
+        """Return line and column of the value (or of its key) at a path, or of the deepest part of
+        the path that exists.
+        """
+
+
+class LatePositions:
+    """Positions that are only worked out when something is wrong."""
+
+    def __init__(self, make: Callable[[], Places]) -> None:
+        self._make = make
+        self._made: Places | None = None
+
+    def find(self, path: Sequence[PathPart], *, is_key: bool = False) -> tuple[int, int]:
+        """Return line and column, as `Positions`."""
+        if self._made is None:
+            self._made = self._make()
+        return self._made.find(path, is_key=is_key)
 
 
 class Positions:

@@ -7,8 +7,9 @@ from typing import Any
 
 from dag_engine.core.dagfile.collector import ProblemCollector
 from dag_engine.core.dagfile.json_reader import read_json
+from dag_engine.core.dagfile.json_shortcut import read_easy_json
 from dag_engine.core.dagfile.limits import MAX_FILE_BYTES
-from dag_engine.core.dagfile.positions import Positions
+from dag_engine.core.dagfile.positions import LatePositions, Positions
 from dag_engine.core.dagfile.tree import TreeBuilder, TreeProblem, UnreadableError
 from dag_engine.core.dagfile.yaml_reader import read_yaml
 from dag_engine.core.errors import DagFileError
@@ -36,17 +37,14 @@ class Tree:
 def read_tree(data: bytes, media_type: str) -> Tree:
     """Read a document; raise `DagFileError` where it cannot be read to its end."""
     text = _decode(data)
-    builder = TreeBuilder()
-    read = read_json if media_type == JSON else read_yaml
-    try:
-        read(text, builder)
-    except UnreadableError:
-        raise DagFileError(_locate(builder, text)) from None
+    if media_type == JSON and (easy := read_easy_json(text)) is not None:
+        places = LatePositions(lambda: _find_places(text, _build(text, media_type)))
+        return Tree(easy, ProblemCollector(places))
+    builder = _build(text, media_type)
     if not builder.roots or builder.roots[0] is None:
         raise _refuse("empty_file", "The file holds nothing.", "Post a mapping with the key 'dag'.")
     root = builder.roots[0]
-    positions = Positions(text, root, builder.root_offsets[0], builder.marks)
-    collector = ProblemCollector(positions)
+    collector = ProblemCollector(_find_places(text, builder))
     collector.problems += _locate(builder, text)
     for problem in builder.problems:
         collector.mask(problem.path)
@@ -56,6 +54,20 @@ def read_tree(data: bytes, media_type: str) -> Tree:
         collector.add("not_a_mapping", f"The file must be a mapping, and is {kind}.", (), hint=hint)
         raise DagFileError(collector.finish())
     return Tree(root, collector)
+
+
+def _build(text: str, media_type: str) -> TreeBuilder:
+    builder = TreeBuilder()
+    read = read_json if media_type == JSON else read_yaml
+    try:
+        read(text, builder)
+    except UnreadableError:
+        raise DagFileError(_locate(builder, text)) from None
+    return builder
+
+
+def _find_places(text: str, builder: TreeBuilder) -> Positions:
+    return Positions(text, builder.roots[0], builder.root_offsets[0], builder.marks)
 
 
 def _decode(data: bytes) -> str:

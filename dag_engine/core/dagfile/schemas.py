@@ -34,7 +34,7 @@ class ParamsSchema:
 
     `validator` is None where the schema itself is unsound (`defect` says how). `properties` are the
     declared names; `is_open` tells that the schema means to take any others. `references` has for
-    each format the places whose values name a data set, a connection or a secret.
+    each format that occurs the places whose values name a data set, a connection or a secret.
     """
 
     validator: jsonschema_rs.Validator | None
@@ -63,8 +63,9 @@ def _compile(canonical: bytes) -> ParamsSchema:
         properties=schema.get("properties", {}),
         is_open=additional is not False or "patternProperties" in schema,
         references={
-            name: _find_places(schema, name)
+            name: places
             for name in (DATASET, CONNECTION, SECRET, INLINE_SECRET)
+            if (places := _find_places(schema, name))
         },
     )
 
