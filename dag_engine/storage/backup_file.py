@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import os
+import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -74,15 +75,14 @@ class BackupWriter:
 
     def __init__(self, target: Path) -> None:
         self._target = target
-        self._partial = target.with_name(target.name + ".partial")
-        # Of two that write the same target at once, the later one would take the former's file.
-        self._partial.unlink(missing_ok=True)
-        descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # A name of its own, so that of two that write the same target each moves its own file.
+        descriptor, partial = tempfile.mkstemp(
+            prefix=f"{target.name}.", suffix=".partial", dir=target.parent
+        )
+        self._partial = Path(partial)
         self._file = os.fdopen(descriptor, "wb")
         self._digest = hashlib.sha256()
         self._n_rows: Counter[str] = Counter()
-        self._is_whole = False
-        self._write(_MAGIC)
 
     def __enter__(self) -> BackupWriter:
         """Write within the block; a block that fails leaves nothing."""
@@ -95,12 +95,14 @@ class BackupWriter:
         traceback: TracebackType | None,
     ) -> None:
         """Remove what is not whole."""
-        self._file.close()
-        if not self._is_whole:
+        try:
+            self._file.close()  # writes what is still held, which fails on a full disk
+        finally:
             self._partial.unlink(missing_ok=True)
 
     def write_head(self, head: Head) -> None:
         """Write what the rows come from."""
+        self._write(_MAGIC)
         self._write_frame(head)
 
     def write_table(self, table: str, columns: list[str], rows: Iterator[Any]) -> None:
@@ -131,7 +133,6 @@ class BackupWriter:
         size_bytes = self._file.tell()
         self._file.close()
         self._partial.rename(self._target)
-        self._is_whole = True
         sync_folder(self._target.parent)
         return Backup(
             head=head, n_rows=dict(self._n_rows), size_bytes=size_bytes, digest=digest.hex()

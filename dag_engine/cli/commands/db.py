@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dag_engine.cli.ages import parse_age
-from dag_engine.cli.errors import EXIT_FAILED, EXIT_SUCCEEDED, UsageError
+from dag_engine.cli.errors import EXIT_FAILED, EXIT_SUCCEEDED, ServiceError, UsageError
 from dag_engine.cli.options import configuration_options
 
 if TYPE_CHECKING:
@@ -82,7 +82,13 @@ def backup(file: Path, config_file: str | None, home: str | None, database_url: 
     if not file.absolute().parent.is_dir():
         raise UsageError(f"There is no folder {file.absolute().parent}. Make it first.")
     with open_installation(config_file, home, database_url) as database:
-        made = back_up(database, file, program=version("dagengine"))
+        try:
+            made = back_up(database, file, program=version("dagengine"))
+        except OSError as error:
+            raise ServiceError(
+                f"The copy cannot be written: {error}.",
+                "Make room or see to the rights of its folder, or name another.",
+            ) from error
         note_backup(database, made)
     click.echo(f"The database is copied into {file}: {describe_backup(made)}.")
     return EXIT_SUCCEEDED

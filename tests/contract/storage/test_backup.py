@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
+import os
+import resource
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +17,16 @@ import pytest
 import sqlalchemy as sa
 
 from dag_engine.config import DatabaseConfig
-from dag_engine.storage import backup_file, migrate, restore, reuse, runs, schema, tables, tokens
+from dag_engine.storage import (
+    backup_file,
+    migrate,
+    restore,
+    reuse,
+    runs,
+    schema,
+    tables,
+    tokens,
+)
 from dag_engine.storage.backup import back_up
 from dag_engine.storage.backup_file import BackupReader, BackupWriter, Head, verify
 from dag_engine.storage.database import Database
@@ -43,6 +54,7 @@ from tests.support.stored_samples import (
 )
 
 Open = Callable[..., Database]
+HEAD = Head(schema=schema.SCHEMA_REVISION, made_at=MOMENT, program="0", dialect="sqlite")
 _SET_ANEW = {"leader", "tasks", "attempts", "runs", "events"}
 """What a restore changes for runs that are not over."""
 
@@ -356,3 +368,35 @@ def test_a_copy_that_fails_leaves_no_file(
 def test_every_table_is_copied_but_signs_of_life(open_new: Open, tmp_path: Path) -> None:
     made = _copy(open_new("sqlite"), tmp_path / "one")
     assert made.n_rows.keys() == tables.metadata.tables.keys() - {"components"}
+
+
+def test_of_two_copies_into_one_file_at_once_each_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "one"
+    with BackupWriter(target) as first, BackupWriter(target) as second:
+        for writer in (first, second):
+            writer.write_head(HEAD)
+        first.write_table("tokens", ["token_id"], iter([["a"]]))
+        made = first.finish(HEAD)
+        assert verify(target) == made
+        second.write_table("tokens", ["token_id"], iter([["b"], ["c"]]))
+        made = second.finish(HEAD)
+        assert verify(target) == made
+    assert os.listdir(tmp_path) == ["one"]
+
+
+def test_a_copy_whose_last_words_find_no_room_leaves_no_file(tmp_path: Path) -> None:
+    """What is held back is written at the close, which fails just as well."""
+
+    def write() -> None:
+        with BackupWriter(tmp_path / "one") as writer:
+            writer.write_head(HEAD)
+            writer.finish(HEAD)
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(tmp_path) == []

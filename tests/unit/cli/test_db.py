@@ -125,3 +125,10 @@ def test_a_copy_that_is_none_is_refused(
     said = dagengine("db", "restore", str(broken), "--home", str(home))
     assert said.code != 0
     assert "cannot be used" in said.err
+
+
+def test_a_copy_that_cannot_be_written_is_told(
+    dagengine: Dagengine, database: Database, home: Path, tmp_path: Path
+) -> None:
+    said = dagengine("db", "backup", str(tmp_path / ("x" * 250)), "--home", str(home))
+    assert (said.code, "The copy cannot be written: " in said.err) == (1, True)
