@@ -14,13 +14,14 @@ import os
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
 import msgspec
 
+from dag_engine.storage import tables
 from dag_engine.storage.errors import BackupUnusableError
 
 _MAGIC = b"dagengine backup 1\n"
@@ -182,6 +183,7 @@ class BackupReader:
         if not isinstance(head, Head):
             raise self._refusal("it is damaged (no head)")
         while isinstance(frame := self._read_frame(file), Rows):
+            self._check_known([frame.table])
             self._n_rows[frame.table] += len(frame.rows)
             yield frame
         digest = self._digest.digest()
@@ -189,11 +191,20 @@ class BackupReader:
         if not is_whole:
             raise self._refusal("its digest is wrong: it was changed or is not whole")
         assert isinstance(frame, Foot)
+        self._check_known(frame.n_rows)
         if {table: n for table, n in frame.n_rows.items() if n} != dict(self._n_rows):
             raise self._refusal("the number of its rows is not what its foot says")
         self.backup = Backup(
             head=head, n_rows=frame.n_rows, size_bytes=file.tell(), digest=digest.hex()
         )
+
+    def _check_known(self, names: Iterable[str]) -> None:
+        """Refuse tables that are not ours: the digest does not tell who wrote the file."""
+        if unknown := set(names) - set(tables.metadata.tables):
+            raise self._refusal(
+                f"it holds a table {min(unknown)!r} that this version does not know; use a program "
+                "that is at least as new"
+            )
 
     def _read_frame(self, file: BinaryIO) -> Head | Rows | Foot:
         length = int.from_bytes(self._take(file, _N_LENGTH_BYTES), "big")

@@ -8,6 +8,7 @@ filled; until that is done the schema's revision says so, and every service refu
 from __future__ import annotations
 
 import contextlib
+import functools
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -234,16 +235,22 @@ def _read_epoch(database: Database) -> int:
     return 0 if record is None else record.epoch
 
 
+@functools.cache
+def _table(name: str, columns: tuple[str, ...]) -> sa.Table:
+    """Describe a table of the copy: once, since a statement is kept for each description."""
+    return sa.Table(name, sa.MetaData(), *[sa.Column(column) for column in columns])
+
+
 def _load(connection: Connection, source: Path, backup: Backup) -> None:
     reader = BackupReader(source)
     for frame in reader.read_rows():
-        table = sa.Table(frame.table, sa.MetaData(), *[sa.Column(name) for name in frame.columns])
+        table = _table(frame.table, tuple(frame.columns))
         with _transaction(connection, frame.table):
             bulk.insert_rows(connection, table, frame.columns, [tuple(row) for row in frame.rows])
     if reader.backup is None or reader.backup.digest != backup.digest:
         raise BackupUnusableError(str(source), "it was changed while it was read")
     for name, n_rows in backup.n_rows.items():
-        found = connection.exec_driver_sql(f"SELECT COUNT(*) FROM {name}").scalar()  # noqa: S608 - names that were just filled
+        found = connection.exec_driver_sql(f"SELECT COUNT(*) FROM {name}").scalar()  # noqa: S608 - the reader knows no names but our own
         if found != n_rows:
             raise DatabaseSettingsError(
                 f"The table {name} has {found} rows and should have {n_rows}.",

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from dag_engine.config import DatabaseConfig
 from dag_engine.storage import (
     backup_file,
+    bulk,
     migrate,
     restore,
     reuse,
@@ -400,3 +401,27 @@ def test_a_copy_whose_last_words_find_no_room_leaves_no_file(tmp_path: Path) -> 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("n_rows", [0, 1])
+def test_a_table_that_is_not_ours_is_refused(tmp_path: Path, n_rows: int) -> None:
+    """Its name would stand in a statement: in that of its rows, or in that which counts them."""
+    with BackupWriter(tmp_path / "one") as writer:
+        writer.write_head(HEAD)
+        writer.write_table("runs; DROP TABLE runs", ["run_id"], iter([["r"]] * n_rows))
+        writer.finish(HEAD)
+    with pytest.raises(BackupUnusableError, match="a table 'runs; DROP TABLE runs'"):
+        verify(tmp_path / "one")
+
+
+def test_a_restore_holds_one_statement_for_each_table(
+    open_new: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup_file, "_FRAME_ROWS", 1)
+    database = open_new("sqlite")
+    _fill(database)
+    made = _copy(database, tmp_path / "one")
+    bulk._compiled.cache_clear()
+    restore.restore(database, tmp_path / "one")
+    n_filled = sum(n_rows > 0 for n_rows in made.n_rows.values())
+    assert bulk._compiled.cache_info().currsize == n_filled
