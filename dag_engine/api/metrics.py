@@ -75,7 +75,9 @@ class ServiceCollector(Collector):
         leader = stored_leader.get_leader(self._services.database)
         if leader is not None:
             yield _gauge(
-                "leader_epoch", "How often the lead has changed hands so far.", leader.epoch
+                "leader_epoch",
+                "Rises by 1 whenever the lead changes hands, and by more at a restore.",
+                leader.epoch,
             )
 
     def _told_by_signs(self) -> Iterator[Metric]:

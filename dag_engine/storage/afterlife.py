@@ -2,7 +2,8 @@
 
 Operator engines may have run attempts that the copy does not know, and remember their numbers: the
 same number again would never be started. So what is not over goes on under numbers that nobody can
-have given out, and a scheduler of the former life is fenced off by a higher epoch.
+have given out. A scheduler of the former life is fenced off by an epoch that is higher by as much:
+where the former content is lost, nobody knows how often the lead changed hands since the copy.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from dag_engine.storage.seat import SEAT
 
 _WORK_S = 600.0
 _LEAST_STEP = 1000
-"""More attempts than a task makes in the time of a quick restore."""
+"""More attempts than a task makes, and more often than the lead changes hands, in the time of a
+quick restore.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Afterlife:
-    """How many runs were not over, and how far the numbers of their attempts were moved."""
+    """How many runs were not over, and how far attempts and the epoch were moved."""
 
     n_open_runs: int
     step: int
@@ -42,7 +45,7 @@ def begin_anew(database: Database, made_at: dt.datetime, *, former_epoch: int) -
     step = _LEAST_STEP + int(age_s)
 
     def work(connection: Connection) -> int:
-        _end_reign(connection, now, former_epoch)
+        _end_reign(connection, now, former_epoch, step)
         connection.execute(tables.components.delete())
         runs = tables.runs.c
         open_runs = connection.execute(
@@ -56,11 +59,11 @@ def begin_anew(database: Database, made_at: dt.datetime, *, former_epoch: int) -
     return Afterlife(database.run_txn(work, work_s=_WORK_S), step)
 
 
-def _end_reign(connection: Connection, now: dt.datetime, former_epoch: int) -> None:
+def _end_reign(connection: Connection, now: dt.datetime, former_epoch: int, step: int) -> None:
     leader = tables.leader
     epoch = connection.scalar(sa.select(leader.c.epoch))
     seat = {
-        "epoch": max(epoch or 0, former_epoch) + 1,
+        "epoch": max(epoch or 0, former_epoch) + step,
         "holder": "",
         "url": "",
         "lease_until": now,

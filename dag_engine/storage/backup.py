@@ -21,7 +21,7 @@ from dag_engine.storage.errors import (
     DatabaseUnavailableError,
     StorageError,
 )
-from dag_engine.storage.failures import describe, is_retryable
+from dag_engine.storage.failures import describe, is_damaged, is_retryable
 
 _CONNECT_S = 30.0
 _SLOW_READER_S = 3600
@@ -41,6 +41,8 @@ def back_up(database: Database, target: Path, *, program: str) -> Backup:
     ------
     DatabaseUnavailableError
         If the database cannot be reached.
+    DatabaseSettingsError
+        If there is nothing to copy, or nothing whole.
     """
     try:
         with closing(_open_snapshot(database)) as connection:
@@ -48,6 +50,11 @@ def back_up(database: Database, target: Path, *, program: str) -> Backup:
     except Exception as error:
         if is_retryable(error):
             raise DatabaseUnavailableError(describe(error)) from error
+        if is_damaged(error):
+            raise DatabaseSettingsError(
+                f"The database file is damaged: {describe(error)}.",
+                "Stop all services and restore the last copy: `dagengine db restore FILE`.",
+            ) from error
         raise
 
 

@@ -17,6 +17,7 @@ _MYSQL_AWAY = {
 # After these the connection is of no more use.
 _MYSQL_DUPLICATE = {1022, 1062, 1586}
 
+_SQLITE_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _SQLITE_CONTENTION = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _SQLITE_AWAY = {
     sqlite3.SQLITE_FULL,
@@ -63,6 +64,11 @@ def is_away(error: BaseException) -> bool:
 def is_retryable(error: BaseException) -> bool:
     """Whether the same transaction may succeed another time."""
     return is_contention(error) or is_away(error)
+
+
+def is_damaged(error: BaseException) -> bool:
+    """Whether SQLite can make nothing of its file."""
+    return _sqlite_code(driver_error(error)) in _SQLITE_DAMAGED
 
 
 def is_duplicate(error: BaseException) -> bool:

@@ -100,7 +100,8 @@ def backup(file: Path, config_file: str | None, home: str | None, database_url: 
 def restore(file: Path, config_file: str | None, home: str | None, database_url: str | None) -> int:
     """Replace the database by the copy in FILE. Stop all services before.
 
-    The copy is checked to its end before anything is changed; an older one is upgraded.
+    The copy is checked to its end before anything is changed; an older one is upgraded. A
+    damaged SQLite file is replaced, and kept under another name.
     """
     from dag_engine.cli.database import load_installation, open_installation
     from dag_engine.cli.home import lock_home
@@ -113,6 +114,8 @@ def restore(file: Path, config_file: str | None, home: str | None, database_url:
     ):
         restored = restore_database(database, file)
     click.echo(f"The database is what {file} holds: {describe_backup(restored.backup)}.")
+    if restored.damaged is not None:
+        click.echo(f"The old file was damaged and is kept as {restored.damaged}.")
     if restored.afterlife.n_open_runs:
         click.echo(
             f"{restored.afterlife.n_open_runs} runs are not over and go on when the services are "

@@ -132,3 +132,18 @@ def test_a_copy_that_cannot_be_written_is_told(
 ) -> None:
     said = dagengine("db", "backup", str(tmp_path / ("x" * 250)), "--home", str(home))
     assert (said.code, "The copy cannot be written: " in said.err) == (1, True)
+
+
+def test_a_damaged_file_is_told_kept_and_replaced(
+    dagengine: Dagengine, database: Database, home: Path, tmp_path: Path
+) -> None:
+    run_id, copy = _run(database, age_days=0), tmp_path / "copy"
+    assert dagengine("db", "backup", str(copy), "--home", str(home)).code == 0
+    database.close()
+    (home / "dagengine.db").write_bytes(b"no database" * 1000)
+    second = dagengine("db", "backup", str(tmp_path / "second"), "--home", str(home))
+    assert (second.code, "is damaged" in second.err) == (1, True)
+    said = dagengine("db", "restore", str(copy), "--home", str(home))
+    assert said.code == 0, said.err
+    assert f"damaged and is kept as {home}/dagengine.db.damaged-" in said.out
+    assert _run_ids(database) == {run_id}
