@@ -57,7 +57,7 @@ def prepare(config: Config) -> Preparation:
     """Do it in this process."""
     from dag_engine.storage import migrate, preflight, tokens
     from dag_engine.storage.database import open_database
-    from dag_engine.storage.errors import StorageError
+    from dag_engine.storage.errors import SchemaOutdatedError, StorageError
 
     if problem := _prepare_store(config):
         return problem
@@ -71,13 +71,7 @@ def prepare(config: Config) -> Preparation:
             migrate.upgrade_database(database)
         state = migrate.check_database(database)
         if not state.is_current:
-            found = f"at {state.found}" if state.found else "not there"
-            return Preparation(
-                warnings,
-                problem=f"The tables of the database are {found}; this version needs "
-                f"{state.needed}.",
-                cure="Run: dagengine db upgrade",
-            )
+            return Preparation(warnings, problem=str(SchemaOutdatedError(*state)))
         warnings += _check_keys(config, database)
         return Preparation(warnings, has_tokens=bool(tokens.list_digests(database)))
     except StorageError as error:

@@ -48,6 +48,7 @@ def check(config_file: str | None, home: str | None, database_url: str | None) -
     """
     from dag_engine.cli.database import open_installation
     from dag_engine.storage import migrate, preflight
+    from dag_engine.storage.errors import SchemaOutdatedError
 
     with open_installation(config_file, home, database_url) as database:
         warnings = preflight.check_settings(database)
@@ -57,9 +58,7 @@ def check(config_file: str | None, home: str | None, database_url: str | None) -
     if state.is_current:
         click.echo(f"The tables are at {state.needed}, as this version needs them.")
         return EXIT_SUCCEEDED
-    found = f"at {state.found}" if state.found else "not there"
-    click.echo(f"The tables are {found}; this version needs {state.needed}.")
-    click.echo("Run: dagengine db upgrade")
+    click.echo(str(SchemaOutdatedError(*state)))
     return EXIT_FAILED
 
 

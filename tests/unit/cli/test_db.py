@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from dag_engine.config import DatabaseConfig
+from dag_engine.cli.preparation import prepare
+from dag_engine.config import Config, DatabaseConfig
 from dag_engine.core.plan import Plan, PlannedTask, Reused
 from dag_engine.storage import runs, tables
 from dag_engine.storage.database import Database
 from dag_engine.storage.migrate import upgrade_database
 from dag_engine.storage.rows import NewRun
 from operator_engine.launcher import HomeLock
+from tests.support.databases import fresh_mysql_url, open_migrated
 from tests.unit.cli.conftest import Dagengine
 
 
@@ -147,3 +149,32 @@ def test_a_damaged_file_is_told_kept_and_replaced(
     assert said.code == 0, said.err
     assert f"damaged and is kept as {home}/dagengine.db.damaged-" in said.out
     assert _run_ids(database) == {run_id}
+
+
+def _mark_as_broken_off(database: Database) -> None:
+    database.run_txn(
+        lambda c: c.execute(sa.text("UPDATE alembic_version SET version_num = 'restoring'"))
+    )
+
+
+def test_a_restore_that_was_broken_off_is_told_with_its_cure(
+    dagengine: Dagengine, database: Database, home: Path
+) -> None:
+    _mark_as_broken_off(database)
+    said = dagengine("db", "check", "--home", str(home))
+    assert said.code == 1
+    assert "broken off" in said.out
+    assert "Repeat `dagengine db restore FILE`." in said.out
+
+
+@pytest.mark.mysql
+def test_a_start_after_a_restore_that_was_broken_off_names_the_cure(tmp_path: Path) -> None:
+    with fresh_mysql_url() as url:
+        database = open_migrated(url)
+        _mark_as_broken_off(database)
+        database.close()
+        found = prepare(
+            Config(home=tmp_path, database=DatabaseConfig(url=url), store_url=f"file://{tmp_path}")
+        )
+    assert "Repeat `dagengine db restore FILE`." in found.problem
+    assert "db upgrade" not in found.problem + found.cure
