@@ -82,6 +82,7 @@ class Housekeeper:
         self._tidied = Tidied()
         policy = self.policy
         if not self.is_dry:
+            stored_leader.prune_components(self.database, _SIGNS_KEPT_S)
             self._finish_former()
         self._needs.refresh(self.database)
         self._delete_runs(_age(now, policy.runs_days))
@@ -162,9 +163,15 @@ class Housekeeper:
 
     def _forget_keys(self, before: dt.datetime | None) -> None:
         if before is not None and not self.is_dry:
-            self._tidied.n_keys = idempotency.prune_keys(self.database, before)
-            self._tidied.n_reports = expiry.prune_stale_reports(self.database, before)
-            stored_leader.prune_components(self.database, _SIGNS_KEPT_S)
+            self._tidied.n_keys = self._forget(idempotency.prune_keys, before)
+            self._tidied.n_reports = self._forget(expiry.prune_stale_reports, before)
+
+    def _forget(self, prune: Callable[[Database, dt.datetime], int], before: dt.datetime) -> int:
+        n_gone = 0
+        while not self.is_stopping.is_set() and (n := prune(self.database, before)):
+            n_gone += n
+            self._breathe()
+        return n_gone
 
     def _breathe(self) -> None:
         self.is_stopping.wait(_BREATH_S)

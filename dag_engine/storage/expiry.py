@@ -351,7 +351,25 @@ def find_losers(
 
 
 def prune_stale_reports(database: Database, before: dt.datetime) -> int:
-    """Forget reports that changed nothing and came before a moment; returns how many."""
+    """Forget some of the reports that changed nothing and came before a moment, the oldest; returns
+    how many. 0 says that none is left.
+
+    There is no index of moments, but the number of a report rises with them.
+    """
     reports = tables.stale_reports
-    statement = reports.delete().where(reports.c.received_at < before)
-    return database.run_txn(lambda c: c.execute(statement).rowcount, work_s=_WORK_S)
+    oldest = (
+        sa.select(reports.c.report_id, reports.c.received_at)
+        .order_by(reports.c.report_id)
+        .limit(_ROWS_AT_ONCE)
+    )
+
+    def work(connection: Connection) -> int:
+        old = [row.report_id for row in connection.execute(oldest) if row.received_at < before]
+        if not old:
+            return 0
+        statement = reports.delete().where(
+            reports.c.report_id <= old[-1], reports.c.received_at < before
+        )
+        return connection.execute(statement).rowcount
+
+    return database.run_txn(work, work_s=_WORK_S)

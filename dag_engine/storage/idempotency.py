@@ -16,6 +16,7 @@ from dag_engine.storage.moments import UTC
 from dag_engine.storage.rows import IdempotencyKey
 
 _keys = tables.idempotency_keys
+_KEYS_AT_ONCE = 2_000
 
 
 def claim(connection: Connection, namespace: str, key: IdempotencyKey, subject: str) -> str:
@@ -67,6 +68,21 @@ def _find(connection: Connection, namespace: str, key: IdempotencyKey) -> str | 
 
 
 def prune_keys(database: Database, before: dt.datetime) -> int:
-    """Forget keys that were first used before a moment; returns how many."""
-    statement = _keys.delete().where(_keys.c.created_at < before)
-    return database.run_txn(lambda c: c.execute(statement).rowcount, work_s=30.0)
+    """Forget some of the keys that were first used before a moment, the oldest; returns how many.
+
+    Never many at once, which would hold up the scheduler; 0 says that none is left.
+    """
+    moments = (
+        sa.select(_keys.c.created_at)
+        .where(_keys.c.created_at < before)
+        .order_by(_keys.c.created_at)
+        .limit(_KEYS_AT_ONCE)
+    )
+
+    def work(connection: Connection) -> int:
+        old = list(connection.scalars(moments))
+        if not old:
+            return 0
+        return connection.execute(_keys.delete().where(_keys.c.created_at <= old[-1])).rowcount
+
+    return database.run_txn(work, work_s=30.0)

@@ -72,6 +72,27 @@ def test_old_reports_are_forgotten(database: Database, leader: SchedulerStore) -
     assert expiry.prune_stale_reports(database, MOMENT.replace(year=2100)) == 1
 
 
+def test_many_old_reports_are_forgotten_in_pieces(
+    database: Database, leader: SchedulerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expiry, "_ROWS_AT_ONCE", 2)
+    leader.record_stale_reports([(f"r1.0.{number}", b"{}") for number in range(5)])
+    later = MOMENT.replace(year=2100)
+    assert [expiry.prune_stale_reports(database, later) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_a_report_of_a_clock_that_was_wrong_keeps_no_others(
+    database: Database, leader: SchedulerStore
+) -> None:
+    leader.record_stale_reports([(f"r1.0.{number}", b"{}") for number in range(3)])
+    reports = tables.stale_reports
+    numbers = database.read(lambda c: list(c.scalars(sa.select(reports.c.report_id))))
+    odd = reports.update().where(reports.c.report_id == min(numbers))
+    database.run_txn(lambda c: c.execute(odd.values(received_at=MOMENT.replace(year=2200))))
+    later = MOMENT.replace(year=2100)
+    assert expiry.prune_stale_reports(database, later) == 2
+
+
 def _accept_on(database: Database, base: str) -> str:
     """Accept a run that stands on the results of another."""
     reused = [Reused(operator="b", run_id=base, attempt=1, outputs=[])]

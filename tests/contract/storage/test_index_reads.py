@@ -15,6 +15,7 @@ from dag_engine.storage import (
     datasets,
     events,
     expiry,
+    idempotency,
     reuse,
     runs,
     tables,
@@ -63,6 +64,7 @@ READS: dict[str, Callable[[Database], Any]] = {
     "former tasks": lambda d: reuse.find_former_tasks(d, "default", "a", before="r5", dag_id="d1"),
     "outputs": lambda d: reuse.load_outputs(d, "default", "r1", [0, 1]),
     "old runs": lambda d: expiry.find_old_runs(d, MOMENT),
+    "old keys": lambda d: idempotency.prune_keys(d, MOMENT),
     "scheduler": lambda d: _ask_as_scheduler(d),
 }
 

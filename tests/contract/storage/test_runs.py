@@ -152,6 +152,18 @@ def test_old_keys_are_forgotten(database: Database) -> None:
     assert runs.accept_run(database, new_run(), idempotency_key=KEY).is_new
 
 
+def test_many_old_keys_are_forgotten_in_pieces(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the scheduler gets its turn on SQLite's one lock between them."""
+    monkeypatch.setattr(idempotency, "_KEYS_AT_ONCE", 2)
+    for number in range(5):
+        key = IdempotencyKey(f"k{number}", "start_run", "0")
+        last = runs.accept_run(database, new_run(), idempotency_key=key).run
+    later = last.created_at.replace(year=2100)
+    assert [idempotency.prune_keys(database, later) for _ in range(4)] == [2, 2, 1, 0]
+
+
 # --- with the definition that is posted with it ---------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from dag_engine.scheduler.housekeeping import (
     Housekeeper,
     HousekeepingThread,
 )
-from dag_engine.storage import expiry, runs
+from dag_engine.storage import expiry, idempotency, runs
 from dag_engine.storage import leader as stored_leader
 from dag_engine.storage.database import Database
 from dag_engine.storage.rows import IdempotencyKey
@@ -318,3 +318,27 @@ def test_a_clock_set_forward_is_believed_after_a_day() -> None:
     assert calendar.read() == wall[0]
     pass_time(1)
     assert calendar.read() == wall[0]
+
+
+def test_signs_of_life_are_forgotten_whatever_the_policy_says(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "_SIGNS_KEPT_S", -10.0)
+    stored_leader.beat(database, "scheduler", "dead")
+    keeper = _keep(database, tmp_path)
+    keeper.is_dry = True
+    keeper.tidy(_later())
+    assert [one.kind for one in stored_leader.list_components(database)] == ["scheduler"]
+    keeper.is_dry = False
+    keeper.tidy(_later())
+    assert [one.kind for one in stored_leader.list_components(database)] == []
+
+
+def test_all_old_keys_go_in_one_pass(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "_KEYS_AT_ONCE", 1)
+    for number in range(3):
+        key = IdempotencyKey(f"k{number}", "start_run", "0")
+        accept_sample_run(database, idempotency_key=key)
+    assert _keep(database, tmp_path, keys_days=1).tidy(_later()).n_keys == 3
