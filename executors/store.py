@@ -101,15 +101,27 @@ def open_filesystem(url: str) -> tuple[Any, str]:
 
 
 def remove_folder(url: str) -> None:
-    """Remove a folder of a store with all that is in it; one that is not there is no error."""
-    if is_local(url):
-        import shutil
+    """Remove a folder of a store with all that is in it; one that is not there is no error.
 
-        shutil.rmtree(get_local_path(url), ignore_errors=True)
+    Raises `OSError`, or what a remote store's library raises, where a part of it may be left.
+    """
+    if is_local(url):
+        _remove_local_folder(get_local_path(url))
         return
     filesystem, path = open_filesystem(url)
     if filesystem.exists(path):
         filesystem.rm(path, recursive=True)
+
+
+def _remove_local_folder(path: str) -> None:
+    import shutil
+
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        # Somebody else removed a part of it meanwhile, which ends rmtree, unless it was all.
+        if os.path.lexists(path):
+            raise
 
 
 def read_marker(store_url: str) -> str | None:

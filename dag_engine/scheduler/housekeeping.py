@@ -46,7 +46,9 @@ _BELIEVED_AFTER_S = 24 * 3600.0
 
 @dataclass(slots=True)
 class Tidied:
-    """What one pass did; `n_kept` runs are old, but others stand on their results."""
+    """What one pass did; `n_kept` runs are old, but others stand on their results, and `n_failed`
+    folders could not be removed.
+    """
 
     n_runs: int = 0
     n_results: int = 0
@@ -55,6 +57,7 @@ class Tidied:
     n_keys: int = 0
     n_reports: int = 0
     n_kept: int = 0
+    n_failed: int = 0
 
 
 @dataclass(slots=True)
@@ -73,14 +76,16 @@ class Housekeeper:
     read_calendar: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     _needs: Needs = field(default_factory=Needs)
     _tidied: Tidied = field(default_factory=Tidied)
-    _orphans_until: dt.datetime = _FIRST_MOMENT
+    _failed: set[str] = field(default_factory=set)
 
     def tidy(self, now: dt.datetime | None = None) -> Tidied:
         """Do one pass. Raises `StorageError` where the database is away: the next one goes on."""
         # What is deleted does not come back: of two clocks the one that deletes less is believed.
         now = now or min(self.read_calendar(), stored_leader.read_clock(self.database))
         self._tidied = Tidied()
+        self._failed.clear()
         policy = self.policy
+        orphans_until = self._read_orphans_until(now)
         if not self.is_dry:
             stored_leader.prune_components(self.database, _SIGNS_KEPT_S)
             self._finish_former()
@@ -88,25 +93,34 @@ class Housekeeper:
         self._delete_runs(_age(now, policy.runs_days))
         self._expire("results", _age(now, policy.artifacts_days))
         self._expire("logs", _age(now, policy.logs_days))
-        self._remove_orphans(_age(now, policy.orphans_days))
+        orphans_until = self._remove_orphans(orphans_until, _age(now, policy.orphans_days))
         self._forget_keys(_age(now, _least(policy.keys_days, policy.runs_days)))
+        self._tidied.n_failed = len(self._failed)
+        if not self.is_dry:
+            self._note(orphans_until)
         return self._tidied
 
     def _finish_former(self) -> None:
         """Remove the files of what was marked by a pass that was broken off."""
-        while found := expiry.find_unpurged(self.database):
+        tried: set[tuple[str, str]] = set()
+        begin = ""
+        while found := set(expiry.find_unpurged(self.database, begin=begin)) - tried:
             for kind in _KINDS:
-                self._remove_files([run_id for run_id, of in found if of == kind], kind)
+                self._remove_files(sorted(run_id for run_id, of in found if of == kind), kind)
                 if self.is_stopping.is_set():
                     return
+            tried |= found
+            begin = max(found)[0]  # of which the second kind of files may be still to come
 
     def _delete_runs(self, before: dt.datetime | None) -> None:
         for run_ids in self._find_old(before, None):
             chosen = self._mark(run_ids, "results")
             if not self.is_dry:
-                for run_id in chosen:
-                    for kind in _KINDS:
-                        remove_folder(self._find_folder(run_id, kind))
+                chosen = [
+                    run_id
+                    for run_id in chosen
+                    if all(self._remove(self._find_folder(run_id, kind)) for kind in _KINDS)
+                ]
                 expiry.delete_runs(self.database, chosen)
                 self._breathe()
             self._tidied.n_runs += len(chosen)
@@ -138,28 +152,44 @@ class Housekeeper:
         return chosen
 
     def _remove_files(self, run_ids: list[str], kind: Kind) -> None:
-        for run_id in run_ids:
-            remove_folder(self._find_folder(run_id, kind))
-        expiry.note_purged(self.database, run_ids, kind)
+        gone = [run_id for run_id in run_ids if self._remove(self._find_folder(run_id, kind))]
+        expiry.note_purged(self.database, gone, kind)
         self._breathe()
+
+    def _remove(self, folder: str) -> bool:
+        """Remove a folder; where that fails, what bears no mark of it is tried in the next pass."""
+        if folder in self._failed:
+            return False
+        try:
+            remove_folder(folder)
+        except Exception as error:  # noqa: BLE001 - a store's file system raises what it likes
+            self._failed.add(folder)
+            log.warning("folder_not_removed url=%s detail=%s", folder, error)
+            return False
+        return True
 
     def _find_folder(self, run_id: str, kind: Kind) -> str:
         if kind == "logs":
             return join_url(self.store_url, "logs", run_id)
         return make_run_folder(self.store_url, run_id)
 
-    def _remove_orphans(self, before: dt.datetime | None) -> None:
-        """Remove what attempts left that did not bring their task's result."""
-        if before is None or before <= self._orphans_until:
-            return
-        losers = expiry.find_losers(self.database, self._orphans_until, before)
-        for run_id, index, attempt in losers:
-            if self.is_stopping.is_set():
-                return
-            if not self.is_dry:
-                remove_folder(make_attempt_folder(self.store_url, run_id, index, attempt))
-        self._tidied.n_orphans += len(losers)
-        self._orphans_until = before
+    def _remove_orphans(self, since: dt.datetime, before: dt.datetime | None) -> dt.datetime:
+        """Remove what attempts left that did not bring their task's result, of runs that ended in
+        this span; tells up to when nothing is left.
+        """
+        if before is None or before <= since:
+            return since
+        n_failed, after = len(self._failed), ""
+        while losers := expiry.find_losers(self.database, since, before, after=after):
+            for run_id, index, attempt in losers:
+                if self.is_stopping.is_set():
+                    return since
+                folder = make_attempt_folder(self.store_url, run_id, index, attempt)
+                if self.is_dry or self._remove(folder):
+                    self._tidied.n_orphans += 1
+            after = losers[-1][0]
+            self._breathe()
+        return before if len(self._failed) == n_failed else since
 
     def _forget_keys(self, before: dt.datetime | None) -> None:
         if before is not None and not self.is_dry:
@@ -172,6 +202,20 @@ class Housekeeper:
             n_gone += n
             self._breathe()
         return n_gone
+
+    def _read_orphans_until(self, now: dt.datetime) -> dt.datetime:
+        """Tell up to when former passes have removed what attempts left."""
+        for one in stored_leader.list_components(self.database):
+            if one.kind == KIND and (text := (one.detail or {}).get("orphans_until")):
+                until = dt.datetime.fromisoformat(text)
+                # One that is yet to come was noted by a clock that has been mended since.
+                return until if until <= now else _FIRST_MOMENT
+        return _FIRST_MOMENT
+
+    def _note(self, orphans_until: dt.datetime) -> None:
+        """Note the pass for people, for metrics, and for the next pass."""
+        detail = {**dataclasses.asdict(self._tidied), "orphans_until": orphans_until.isoformat()}
+        stored_leader.beat(self.database, KIND, "", detail=detail)
 
     def _breathe(self) -> None:
         self.is_stopping.wait(_BREATH_S)
@@ -340,21 +384,15 @@ class HousekeepingThread:
     def _tidy(self, keeper: Housekeeper) -> None:
         try:
             tidied = keeper.tidy()
-            note_tidied(keeper.database, tidied)
         except (StorageError, OSError) as error:
             log.warning("housekeeping_failed detail=%s", error)
             return
         except Exception:
-            # A store's file system raises what it likes; the scheduler must not end of it.
+            # Whatever it is, the scheduler must not end of it.
             log.exception("housekeeping_failed")
             return
         if any(dataclasses.astuple(tidied)):
             log.info("housekeeping_done %s", describe(tidied))
-
-
-def note_tidied(database: Database, tidied: Tidied) -> None:
-    """Note the pass for people and metrics."""
-    stored_leader.beat(database, KIND, "", detail=dataclasses.asdict(tidied))
 
 
 def describe(tidied: Tidied) -> str:

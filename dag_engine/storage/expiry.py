@@ -239,11 +239,13 @@ def note_purged(database: Database, run_ids: Collection[str], kind: Kind) -> Non
         database.run_txn(lambda c: c.execute(statement), work_s=_WORK_S)
 
 
-def find_unpurged(database: Database, limit: int = 200) -> list[tuple[str, str]]:
-    """List what has expired and whose files may still be there, as run and kind."""
+def find_unpurged(
+    database: Database, *, begin: str = "", limit: int = 200
+) -> list[tuple[str, str]]:
+    """List what has expired and whose files may still be there, as run and kind, from a run on."""
     query = (
         sa.select(_expiries.c.run_id, _expiries.c.kind)
-        .where(_expiries.c.purged_at.is_(None))
+        .where(_expiries.c.purged_at.is_(None), _expiries.c.run_id >= begin)
         .order_by(_expiries.c.run_id)
         .limit(limit)
     )
@@ -326,10 +328,12 @@ def _delete_some(database: Database, table: sa.Table, key: str, run_id: str) -> 
 
 
 def find_losers(
-    database: Database, since: dt.datetime, until: dt.datetime
+    database: Database, since: dt.datetime, until: dt.datetime, *, after: str = "", limit: int = 200
 ) -> list[tuple[str, int, int]]:
     """List attempts that ended without success, of runs that ended within a span of time, whose
-    folders nobody refers to: as run, index and attempt.
+    folders nobody refers to: as run, index and attempt, in order.
+
+    They are all of so many runs `after` a run.
     """
     attempts, artifacts = tables.attempts.c, tables.artifacts.c
     kept = sa.exists().where(
@@ -337,17 +341,29 @@ def find_losers(
         artifacts.idx == attempts.idx,
         artifacts.attempt == attempts.attempt,
     )
-    query = (
-        sa.select(attempts.run_id, attempts.idx, attempts.attempt)
-        .join(_runs, _runs.c.run_id == attempts.run_id)
+    is_loser = attempts.state.in_(("failed", "cancelled")) & ~kept
+    with_losers = (
+        sa.select(_runs.c.run_id)
         .where(
+            _runs.c.run_id > after,
             _runs.c.ended_at >= since,
             _runs.c.ended_at < until,
-            attempts.state.in_(("failed", "cancelled")),
-            ~kept,
+            sa.exists().where(attempts.run_id == _runs.c.run_id, is_loser),
         )
+        .order_by(_runs.c.run_id)
+        .limit(limit)
     )
-    return database.read(lambda c: [tuple(row) for row in c.execute(query)], work_s=_WORK_S)
+
+    def work(connection: Connection) -> list[tuple[str, int, int]]:
+        run_ids = list(connection.scalars(with_losers))
+        if not run_ids:
+            return []
+        losers = sa.select(attempts.run_id, attempts.idx, attempts.attempt).where(
+            attempts.run_id.in_(run_ids), is_loser
+        )
+        return sorted(tuple(row) for row in connection.execute(losers))
+
+    return database.read(work, work_s=_WORK_S)
 
 
 def prune_stale_reports(database: Database, before: dt.datetime) -> int:

@@ -147,15 +147,13 @@ def prune(
     """
     from dag_engine.cli.database import load_installation, open_installation
     from dag_engine.config import RetentionConfig
-    from dag_engine.scheduler.housekeeping import Housekeeper, note_tidied
+    from dag_engine.scheduler.housekeeping import Housekeeper
 
     days = parse_age(age) / dt.timedelta(days=1)
     policy = RetentionConfig(runs_days=days, orphans_days=None, keys_days=days)
     store_url = load_installation(config_file, home, database_url).store_url
     with open_installation(config_file, home, database_url) as database:
         tidied = Housekeeper(database, store_url, policy, is_dry=is_dry).tidy()
-        if not is_dry:
-            note_tidied(database, tidied)
     before = dt.datetime.now(dt.UTC) - parse_age(age)
     verb = "would be" if is_dry else "are"
     click.echo(
@@ -163,4 +161,7 @@ def prune(
     )
     if tidied.n_kept:
         click.echo(f"{tidied.n_kept} are kept, since newer runs use their results.")
+    if tidied.n_failed:
+        click.echo(f"{tidied.n_failed} folders cannot be removed; the next look tries again.")
+        return EXIT_FAILED
     return EXIT_SUCCEEDED

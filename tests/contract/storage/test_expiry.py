@@ -222,3 +222,21 @@ def test_losers_are_attempts_without_a_result(database: Database, leader: Schedu
     leader.commit(Batch(runs={run_id: make_run_row(run_id, "failed", ended_at=ended)}))
     assert sorted(expiry.find_losers(database, *span)) == [(run_id, 1, 2), (run_id, 1, 3)]
     assert expiry.find_losers(database, span[1], span[1] + dt.timedelta(days=1)) == []
+
+
+def test_losers_are_listed_run_by_run(database: Database, leader: SchedulerStore) -> None:
+    run_ids = [accept_sample_run(database).id for _ in range(3)]
+    for run_id in run_ids:
+        batch = make_full_batch(run_id)
+        for attempt in (2, 3):
+            row = AttemptRow(run_id, 1, attempt, "failed", "engine-1", queued_at=MOMENT)
+            batch.attempts[run_id, 1, attempt] = row
+        batch.runs[run_id] = make_run_row(run_id, "failed", ended_at=MOMENT)
+        leader.commit(batch)
+    span = (MOMENT, MOMENT + dt.timedelta(seconds=1))
+    pages, after = [], ""
+    while page := expiry.find_losers(database, *span, after=after, limit=2):
+        pages.append(page)
+        after = page[-1][0]
+    listed = [[(run_id, 1, attempt) for attempt in (2, 3)] for run_id in run_ids]
+    assert pages == [listed[0] + listed[1], listed[2]]

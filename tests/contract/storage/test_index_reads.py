@@ -64,7 +64,9 @@ READS: dict[str, Callable[[Database], Any]] = {
     "former tasks": lambda d: reuse.find_former_tasks(d, "default", "a", before="r5", dag_id="d1"),
     "outputs": lambda d: reuse.load_outputs(d, "default", "r1", [0, 1]),
     "old runs": lambda d: expiry.find_old_runs(d, MOMENT),
+    "losers": lambda d: expiry.find_losers(d, MOMENT, MOMENT.replace(year=2100)),
     "old keys": lambda d: idempotency.prune_keys(d, MOMENT),
+    "unpurged": expiry.find_unpurged,
     "scheduler": lambda d: _ask_as_scheduler(d),
 }
 

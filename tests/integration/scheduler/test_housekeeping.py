@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import os
 import signal
 import subprocess
@@ -320,6 +321,110 @@ def test_a_clock_set_forward_is_believed_after_a_day() -> None:
     assert calendar.read() == wall[0]
 
 
+def test_a_new_start_goes_on_where_former_passes_were(
+    database: Database, tmp_path: Path, old_run: Callable[..., str]
+) -> None:
+    first = old_run()
+    assert _keep(database, tmp_path, orphans_days=1).tidy(_later()).n_orphans == 1
+    assert _keep(database, tmp_path).tidy(_later()).n_orphans == 0, "not asked for"
+    assert _keep(database, tmp_path, orphans_days=1).tidy(_later()).n_orphans == 0
+    assert _files(tmp_path, first) == {RESULT, LOG}
+
+
+def test_a_pass_by_a_clock_that_was_mended_since_hides_nothing(
+    database: Database, tmp_path: Path, old_run: Callable[..., str]
+) -> None:
+    keeper = _keep(database, tmp_path, orphans_days=1)
+    keeper.tidy(_later() + LATER)
+    run_id = old_run()
+    assert keeper.tidy(_later()).n_orphans == 1
+    assert _files(tmp_path, run_id) == {RESULT, LOG}
+
+
+def test_what_many_runs_left_is_removed_in_pieces(
+    database: Database,
+    tmp_path: Path,
+    old_run: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_ids = [old_run() for _ in range(3)]
+    monkeypatch.setattr(expiry, "find_losers", functools.partial(expiry.find_losers, limit=1))
+    assert _keep(database, tmp_path, orphans_days=1).tidy(_later()).n_orphans == 3
+    assert all(_files(tmp_path, run_id) == {RESULT, LOG} for run_id in run_ids)
+
+
+def _put_file_in_place_of(folder: Path) -> None:
+    """Make a folder something that is not removed as one, whoever runs the test."""
+    folder.rename(folder.with_name(f"{folder.name}-aside"))
+    folder.write_text("no folder")
+
+
+@pytest.mark.parametrize("policy", ["runs_days", "artifacts_days"])
+def test_files_that_cannot_be_removed_stop_nothing_else_and_are_tried_again(
+    database: Database,
+    tmp_path: Path,
+    old_run: Callable[..., str],
+    caplog: pytest.LogCaptureFixture,
+    policy: str,
+) -> None:
+    stuck, other = old_run(), old_run()
+    place = tmp_path / "store" / "runs" / stuck
+    _put_file_in_place_of(place)
+    keeper = _keep(database, tmp_path, **{policy: 50})
+    for n_done in (1, 0):
+        tidied = keeper.tidy(_later())
+        if policy == "runs_days":
+            assert tidied.n_runs == n_done
+        assert tidied.n_failed == 1
+        assert expiry.find_unpurged(database) == [(stuck, "results")]
+        assert RESULT not in _files(tmp_path, other)
+    assert f"folder_not_removed url=file://{place}" in caplog.text
+    place.unlink()
+    assert keeper.tidy(_later()).n_failed == 0
+    assert expiry.find_unpurged(database) == []
+    assert runs.count_runs(database) == ({} if policy == "runs_days" else {"failed": 2})
+
+
+def test_a_store_that_is_away_ends_no_pass_and_each_folder_is_tried_once(
+    database: Database,
+    tmp_path: Path,
+    old_run: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_ids = [old_run() for _ in range(4)]
+    tried: list[str] = []
+
+    def fail(folder: str) -> None:
+        tried.append(folder)
+        raise RuntimeError("the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(housekeeping, "remove_folder", fail)
+        patch.setattr(expiry, "find_unpurged", functools.partial(expiry.find_unpurged, limit=3))
+        keeper = _keep(database, tmp_path, artifacts_days=50, logs_days=50)
+        for _ in range(2):
+            tried.clear()
+            assert keeper.tidy(_later()).n_failed == 8
+            assert len(tried) == len(set(tried)) == 8
+    keeper.tidy(_later())
+    assert expiry.find_unpurged(database) == []
+    assert not any(_files(tmp_path, run_id) for run_id in run_ids)
+
+
+def test_orphans_that_cannot_be_removed_are_tried_again(
+    database: Database, tmp_path: Path, old_run: Callable[..., str]
+) -> None:
+    place = tmp_path / "store" / "runs" / old_run() / "1" / "1"
+    _put_file_in_place_of(place)
+    keeper = _keep(database, tmp_path, orphans_days=1)
+    tidied = keeper.tidy(_later())
+    assert (tidied.n_orphans, tidied.n_failed) == (0, 1)
+    place.unlink()
+    place.mkdir()
+    assert keeper.tidy(_later()).n_orphans == 1
+    assert not place.exists()
+
+
 def test_signs_of_life_are_forgotten_whatever_the_policy_says(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,7 +436,7 @@ def test_signs_of_life_are_forgotten_whatever_the_policy_says(
     assert [one.kind for one in stored_leader.list_components(database)] == ["scheduler"]
     keeper.is_dry = False
     keeper.tidy(_later())
-    assert [one.kind for one in stored_leader.list_components(database)] == []
+    assert [one.kind for one in stored_leader.list_components(database)] == [housekeeping.KIND]
 
 
 def test_all_old_keys_go_in_one_pass(

@@ -178,3 +178,15 @@ def test_a_start_after_a_restore_that_was_broken_off_names_the_cure(tmp_path: Pa
         )
     assert "Repeat `dagengine db restore FILE`." in found.problem
     assert "db upgrade" not in found.problem + found.cure
+
+
+def test_prune_tells_of_files_that_cannot_be_removed(
+    dagengine: Dagengine, database: Database, home: Path
+) -> None:
+    place = home / "artifacts" / "runs" / _run(database, age_days=40)
+    place.parent.mkdir(parents=True)
+    place.write_text("no folder")
+    said = dagengine("db", "prune", "--older-than", "30d", "--home", str(home))
+    assert said.code == 1
+    assert "0 runs that ended before " in said.out
+    assert "1 folders cannot be removed" in said.out

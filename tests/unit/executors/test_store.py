@@ -75,3 +75,10 @@ def test_a_local_folder_is_removed(tmp_path):
     store.remove_folder(url)
     assert not (tmp_path / "folder").exists()
     store.remove_folder(url)
+
+
+def test_what_cannot_be_removed_is_told(tmp_path):
+    (tmp_path / "file").write_bytes(b"123")
+    with pytest.raises(NotADirectoryError):
+        store.remove_folder(store.make_file_url(tmp_path / "file"))
+    assert (tmp_path / "file").exists()
