@@ -465,3 +465,7 @@ CREATE TABLE run_needs (
 CREATE INDEX ix_run_needs_source ON run_needs (source_run, run_id);
 
 UPDATE alembic_version SET version_num='0005' WHERE alembic_version.version_num = '0004';
+
+-- Running upgrade 0005 -> 0006
+
+UPDATE alembic_version SET version_num='0006' WHERE alembic_version.version_num = '0005';

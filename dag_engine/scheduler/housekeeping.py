@@ -25,7 +25,7 @@ from dag_engine.storage import expiry, idempotency
 from dag_engine.storage import leader as stored_leader
 from dag_engine.storage.database import Database
 from dag_engine.storage.errors import StorageError
-from dag_engine.storage.expiry import Kind, Needs
+from dag_engine.storage.expiry import Kind
 from executors.store import join_url, make_attempt_folder, make_run_folder, remove_folder
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,6 @@ class Housekeeper:
     is_dry: bool = False
     is_stopping: threading.Event = field(default_factory=threading.Event)
     read_calendar: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
-    _needs: Needs = field(default_factory=Needs)
     _tidied: Tidied = field(default_factory=Tidied)
     _failed: set[str] = field(default_factory=set)
 
@@ -89,7 +88,6 @@ class Housekeeper:
         if not self.is_dry:
             stored_leader.prune_components(self.database, _SIGNS_KEPT_S)
             self._finish_former()
-        self._needs.refresh(self.database)
         self._delete_runs(_age(now, policy.runs_days))
         self._expire("results", _age(now, policy.artifacts_days))
         self._expire("logs", _age(now, policy.logs_days))
@@ -141,13 +139,13 @@ class Housekeeper:
     def _mark(self, run_ids: list[str], kind: Kind) -> list[str]:
         if self.is_dry:
             needed = (
-                self.database.read(lambda c: self._needs.find(c, run_ids))
+                self.database.read(lambda c: expiry.find_needed(c, run_ids))
                 if kind == "results"
                 else set()
             )
             chosen = [run_id for run_id in run_ids if run_id not in needed]
         else:
-            chosen = expiry.expire(self.database, run_ids, kind, self._needs)
+            chosen = expiry.expire(self.database, run_ids, kind)
         self._tidied.n_kept += len(run_ids) - len(chosen)
         return chosen
 

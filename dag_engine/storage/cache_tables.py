@@ -44,7 +44,8 @@ cache_findings = sa.Table(
     **ROWID,
 )
 
-# Whose results a run stands on; written before a former result is used, so that it stays.
+# Whose results a run stands on: by its range, written as it is accepted, or by the cache, written
+# before a former result is used, so that it stays.
 run_needs = sa.Table(
     "run_needs",
     metadata,

@@ -13,12 +13,11 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from typing import Any, Literal
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from dag_engine.core.plan import Plan
-from dag_engine.storage import chunks, tables
+from dag_engine.storage import tables
 from dag_engine.storage.database import Database
 from dag_engine.storage.errors import ResultsExpiredError
 from dag_engine.storage.ids import new_run_id
@@ -30,8 +29,6 @@ Kind = Literal["results", "logs"]
 _WORK_S = 60.0
 _ROWS_AT_ONCE = 2_000
 """So many rows are deleted in one transaction, which holds up the scheduler's own."""
-_OVERLAP = dt.timedelta(hours=3)
-"""The clocks of several dag engines, from which run ids are made, differ by less."""
 _CHILDREN = (
     (tables.cache_entries, "cache_key"),
     (tables.cache_findings, "idx"),
@@ -64,7 +61,7 @@ def has_expired(run_id: Any, kind: Kind) -> sa.Exists:
 def check_provided(connection: Connection, namespace: str, plan: Plan) -> None:
     """Make sure, inside the transaction that accepts a run, that what it stands on is there.
 
-    The rows stay locked until the run is accepted: from then on it is found by `Needs`.
+    The rows stay locked until the run is accepted: from then on it is found by `find_needed`.
     """
     wanted = {reused.run_id for reused in plan.reused}
     if lacking := wanted - lock_kept(connection, namespace, wanted):
@@ -99,67 +96,21 @@ def lock_kept(connection: Connection, namespace: str, run_ids: Collection[str]) 
     return kept
 
 
-class Needs:
-    """Which runs' results other runs stand on.
+def find_needed(connection: Connection, of: Iterable[str]) -> set[str]:
+    """Find which of these runs others stand on, by their range or by the cache.
 
-    Of a run that covers a part of its DAG the plan says whose results it reuses. Plans never
-    change, so each is read once. What a run takes from the cache stands in `run_needs` before it
-    is taken. A run whose own results have expired needs nothing any more.
+    A run whose own results have expired needs nothing any more.
     """
-
-    def __init__(self) -> None:
-        self._known: dict[str, frozenset[str]] = {}
-        self._needed: set[str] = set()
-        self._since = ""
-
-    def refresh(self, database: Database) -> None:
-        """Read what all present runs need."""
-        self._since = new_run_id(dt.datetime.now(UTC) - _OVERLAP, 0)
-        present = database.read(lambda c: self._find(c, ""), work_s=_WORK_S)
-        self._known = {run_id: self._known[run_id] for run_id in present}
-        self._needed = set().union(*self._known.values())
-
-    def find(self, connection: Connection, of: Iterable[str]) -> set[str]:
-        """Find which of these runs are needed, also by runs that came since `refresh`."""
-        self._find(connection, self._since)
-        young = [known for run_id, known in self._known.items() if run_id >= self._since]
-        return set(of) & self._needed.union(*young) | _find_held(connection, of)
-
-    def _find(self, connection: Connection, since: str) -> list[str]:
-        query = sa.select(_runs.c.run_id).where(
-            _runs.c.range_mode != "all",
-            _runs.c.run_id >= since,
-            ~has_expired(_runs.c.run_id, "results"),
-        )
-        found = list(connection.scalars(query))
-        for run_id in found:
-            if run_id not in self._known:
-                self._known[run_id] = _read_providers(connection, run_id)
-        return found
-
-
-def _find_held(connection: Connection, of: Iterable[str]) -> set[str]:
-    """Find which of these runs others have taken results from by the cache."""
     needs = tables.run_needs.c
-    held: set[str] = set()
+    needed: set[str] = set()
     for ids in batches(sorted(of)):
         query = (
             sa.select(needs.source_run)
             .join(_runs, _runs.c.run_id == needs.run_id)
             .where(needs.source_run.in_(ids), ~has_expired(needs.run_id, "results"))
         )
-        held.update(connection.scalars(query.distinct()))
-    return held
-
-
-def _read_providers(connection: Connection, run_id: str) -> frozenset[str]:
-    plans = tables.run_plans.c
-    query = sa.select(plans.data).where(plans.run_id == run_id).order_by(plans.part)
-    pieces = list(connection.scalars(query))
-    if not pieces:  # half deleted
-        return frozenset()
-    plan = msgspec.json.decode(chunks.join(pieces), type=Plan)
-    return frozenset(reused.run_id for reused in plan.reused)
+        needed.update(connection.scalars(query.distinct()))
+    return needed
 
 
 def find_old_runs(
@@ -189,7 +140,7 @@ def find_old_runs(
     return database.read(lambda c: list(c.scalars(query)), work_s=_WORK_S)
 
 
-def expire(database: Database, run_ids: Collection[str], kind: Kind, needs: Needs) -> list[str]:
+def expire(database: Database, run_ids: Collection[str], kind: Kind) -> list[str]:
     """Mark runs as those whose results or logs are gone; returns which were, and are, marked.
 
     Left out are runs that are not over, and of those whose results are to go the ones that others
@@ -203,7 +154,7 @@ def expire(database: Database, run_ids: Collection[str], kind: Kind, needs: Need
             .order_by(_runs.c.run_id)
             .with_for_update()
         ).all()
-        needed = needs.find(connection, run_ids) if kind == "results" else set()
+        needed = find_needed(connection, run_ids) if kind == "results" else set()
         chosen = {row.run_id: row.namespace for row in over if row.run_id not in needed}
         marked = set(
             connection.scalars(

@@ -54,6 +54,7 @@ _TASK_COLUMNS = (
     "run_id", "idx", "namespace", "operator", "algorithm", "title", "executor", "queue",
     "fingerprint", "state",
 )  # fmt: skip
+_NEED_COLUMNS = ("run_id", "source_run", "namespace")
 
 
 # --- accepting ------------------------------------------------------------------------------------
@@ -83,6 +84,7 @@ def accept_run(
     pieces = chunks.cut(msgspec.json.encode(new.plan))
     row = _new_row(new, run_id, now)
     tasks = _task_rows(new, run_id)
+    needs = sorted({(run_id, reused.run_id, new.namespace) for reused in new.plan.reused})
     store = dags.prepare_post(definition) if definition is not None else None
 
     def work(connection: Connection) -> AcceptedRun:
@@ -97,6 +99,7 @@ def accept_run(
         if _insert_run(connection, row):
             _insert_parts(connection, new.namespace, run_id, pieces)
             bulk.insert_rows(connection, tables.tasks, list(_TASK_COLUMNS), tasks)
+            bulk.insert_rows(connection, tables.run_needs, list(_NEED_COLUMNS), needs)
         return AcceptedRun(_get(connection, new.namespace, run_id), is_new=True)
 
     return database.run_txn(work, work_s=dags.STORE_LIMIT_S if store else _ACCEPT_LIMIT_S)

@@ -14,7 +14,7 @@ from dag_engine.storage.database import Database
 from dag_engine.storage.errors import SchemaOutdatedError
 from dag_engine.storage.failures import driver_error
 
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
 """The newest migration; a test holds it equal to the head of `sql/migrations`."""
 
 _NO_SUCH_TABLE = 1146

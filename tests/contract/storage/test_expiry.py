@@ -106,11 +106,8 @@ def _end(leader: SchedulerStore, run_id: str) -> None:
     leader.commit(Batch(runs={run_id: ended}))
 
 
-def _mark(database: Database, *run_ids: str, needs: expiry.Needs | None = None) -> list[str]:
-    if needs is None:
-        needs = expiry.Needs()
-        needs.refresh(database)
-    return expiry.expire(database, run_ids, "results", needs)
+def _mark(database: Database, *run_ids: str) -> list[str]:
+    return expiry.expire(database, run_ids, "results")
 
 
 def test_results_that_a_run_stands_on_do_not_expire_before_its_own(
@@ -128,15 +125,13 @@ def test_results_that_a_run_stands_on_do_not_expire_before_its_own(
     assert expiry.find_unpurged(database) == [(child, "results")]
 
 
-def test_a_run_that_came_after_the_needs_were_read_is_seen_all_the_same(
+def test_a_run_that_was_only_just_accepted_is_seen(
     database: Database, leader: SchedulerStore
 ) -> None:
     base = accept_sample_run(database).id
     _end(leader, base)
-    needs = expiry.Needs()
-    needs.refresh(database)
     _accept_on(database, base)
-    assert _mark(database, base, needs=needs) == []
+    assert _mark(database, base) == []
 
 
 def test_expired_results_are_neither_found_nor_accepted_as_a_base(
@@ -166,8 +161,6 @@ def test_of_a_mark_and_an_acceptance_at_once_the_later_one_sees_the_other(
     """Both orders on the real locks: the first one is held just before its commit."""
     base = accept_sample_run(database).id
     _end(leader, base)
-    needs = expiry.Needs()
-    needs.refresh(database)
     is_inside, may_go = threading.Event(), threading.Event()
 
     def hold(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -182,7 +175,7 @@ def test_of_a_mark_and_an_acceptance_at_once_the_later_one_sees_the_other(
     if is_accepted_first:
         monkeypatch.setattr(runs, "check_provided", hold(expiry.check_provided))
     else:
-        monkeypatch.setattr(needs, "find", hold(needs.find))
+        monkeypatch.setattr(expiry, "find_needed", hold(expiry.find_needed))
     found: dict[str, Any] = {}
 
     def accept() -> None:
@@ -192,7 +185,7 @@ def test_of_a_mark_and_an_acceptance_at_once_the_later_one_sees_the_other(
             found["run"] = None
 
     def mark() -> None:
-        found["marked"] = _mark(database, base, needs=needs)
+        found["marked"] = _mark(database, base)
 
     first, second = (accept, mark) if is_accepted_first else (mark, accept)
     threads = [threading.Thread(target=first), threading.Thread(target=second)]

@@ -12,12 +12,13 @@ import pytest
 import sqlalchemy as sa
 
 from dag_engine.config import Config, DatabaseConfig
+from dag_engine.core.plan import Plan, Reused
 from dag_engine.storage import migrate, preflight, runs, schema, secrets, tables
 from dag_engine.storage.database import Database, open_database
 from dag_engine.storage.errors import DatabaseSettingsError, SchemaOutdatedError
 from dag_engine.storage.secret_rows import SealedValue, SecretPlace
 from tests.support import databases
-from tests.support.stored_samples import accept_sample_run
+from tests.support.stored_samples import accept_sample_run, make_plan
 
 
 @pytest.fixture(params=databases.DIALECTS)
@@ -215,4 +216,33 @@ def test_the_upgrade_from_the_first_tables_keeps_what_is_there(urls: list[str]) 
     value = SealedValue(place=place, key_id="k", sealed=b"\0\xff")
     secrets.put_secret(database, value)
     assert secrets.load_sealed(database, [place]) == {place: value}
+    database.close()
+
+
+def test_the_upgrade_notes_what_runs_of_a_part_stand_on(urls: list[str]) -> None:
+    from alembic import command
+
+    database = Database(urls[0], DatabaseConfig(url=urls[0]))
+    with database.engine.connect() as connection:
+        command.upgrade(migrate.alembic_config(connection=connection), "0005")
+    bases = [accept_sample_run(database).id for _ in range(2)]
+    reused = [
+        Reused(operator=operator, run_id=base, attempt=1, outputs=[])
+        for operator, base in zip("abc", [*bases, bases[0]], strict=True)
+    ]
+    plan = Plan(tasks=make_plan(1).tasks, reused=reused)
+    run_id = accept_sample_run(database, plan=plan, range_mode="from").id
+    accept_sample_run(database, range_mode="only")
+    needs = tables.run_needs
+    one = needs.delete().where(needs.c.source_run == bases[1])
+    for forget in (needs.delete(), one):  # as the former program had it; as an upgrade broken off
+        database.run_txn(lambda c, forget=forget: c.execute(forget))
+        database.run_txn(
+            lambda c: c.exec_driver_sql("UPDATE alembic_version SET version_num='0005'")
+        )
+        migrate.upgrade_database(database)
+        found = database.read(lambda c: c.execute(sa.select(needs)).all())
+        assert sorted((row.run_id, row.source_run, row.namespace) for row in found) == [
+            (run_id, base, "default") for base in sorted(bases)
+        ]
     database.close()

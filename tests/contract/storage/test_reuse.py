@@ -42,9 +42,7 @@ def _find(database: Database, *keys: str) -> dict[str, Former]:
 
 
 def _expire(database: Database, *run_ids: str) -> list[str]:
-    needs = expiry.Needs()
-    needs.refresh(database)
-    return expiry.expire(database, run_ids, "results", needs)
+    return expiry.expire(database, run_ids, "results")
 
 
 def test_a_result_is_found_with_all_that_it_left(
@@ -144,7 +142,7 @@ def test_hold_and_mark_wait_for_each_other(
     if is_held_first:
         monkeypatch.setattr(reuse, "lock_kept", pause(expiry.lock_kept))
     else:
-        monkeypatch.setattr(expiry.Needs, "find", pause(expiry.Needs.find))
+        monkeypatch.setattr(expiry, "find_needed", pause(expiry.find_needed))
     first, second = (hold, mark) if is_held_first else (mark, hold)
     threads = [threading.Thread(target=lambda: done.append(("first", first())))]
     threads[0].start()
