@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "DAGENGINE_TEST_MARK"
-START_S = 90.0
+START_S = 40.0
 STOP_S = 20.0
 
 

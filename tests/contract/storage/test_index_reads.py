@@ -18,7 +18,6 @@ from dag_engine.storage import (
     idempotency,
     reuse,
     runs,
-    tables,
     tasks,
 )
 from dag_engine.storage.database import Database
@@ -96,10 +95,12 @@ def test_a_list_is_read_straight_from_an_index(file_database: Database, name: st
         for statement, values in statements:
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
             details = [row[3] for row in plan]
-            assert not [d for d in details if _reads_whole_table(d)], details
+            assert _find_whole_scans(details) == [], details
             assert not [d for d in details if "TEMP B-TREE FOR ORDER" in d], (statement, details)
 
 
-def _reads_whole_table(detail: str) -> bool:
-    words = detail.split()
-    return words[0] == "SCAN" and words[1] in tables.metadata.tables and "INDEX" not in words
+def _find_whole_scans(details: list[str]) -> list[str]:
+    """Find what a plan reads whole, but for subqueries, whose own parts stand in it as well."""
+    made = {d.partition(" ")[2] for d in details if d.startswith(("CO-ROUTINE", "MATERIALIZE"))}
+    scans = [d for d in details if d.startswith("SCAN") and d.removeprefix("SCAN ") not in made]
+    return [d for d in scans if "INDEX" not in d and "CONSTANT" not in d]

@@ -265,6 +265,8 @@ def test_marks_and_counts_follow_the_scheduler(database: Database, leader: Sched
     )
     assert runs.read_mark(database, "default", first) == RunMark(9, "running")
     assert runs.read_mark(database, "default", third) == RunMark(0, "pending")
+    with pytest.raises(NotFoundError):
+        runs.read_mark(database, "default", "r-unknown")
     counts = runs.count_open(database)
     assert counts.runs == {"running": 1, "pending": 1}
     assert {s: n for s, n in counts.tasks.items() if n} == {"running": 1, "ready": 1, "pending": 2}

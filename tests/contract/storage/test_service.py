@@ -28,6 +28,13 @@ def test_a_token_is_found_by_its_hash_until_it_is_revoked(database: Database) ->
         tokens.revoke_token(database, "t-unknown")
 
 
+def test_tokens_are_told_apart_by_the_exact_case_of_their_hashes(database: Database) -> None:
+    small = tokens.add_token(database, "a" * 64, role="viewer")
+    assert "A" * 64 not in tokens.load_tokens(database)
+    large = tokens.add_token(database, "A" * 64, role="admin")
+    assert tokens.load_tokens(database) == {"a" * 64: small, "A" * 64: large}
+
+
 def test_an_expired_token_is_no_good(database: Database) -> None:
     now = dt.datetime.now(dt.UTC)
     hour = dt.timedelta(hours=1)

@@ -107,6 +107,17 @@ def test_without_a_database_health_and_pages_are_still_answered(
         assert page.status_code == 200
 
 
+def test_database_that_is_gone_is_told_to_whom_is_known(rig: ApiRig) -> None:
+    assert rig.client.get("/healthz").get_json()["components"]
+    take_database_away(rig)
+
+    health = rig.client.get("/healthz")
+
+    found = {one["kind"]: one["status"] for one in health.get_json()["components"]}
+    assert (health.status_code, health.get_json()["status"]) == (200, "degraded")
+    assert (found["api"], found["database"]) == ("ok", "away")
+
+
 def test_figures_count_runs_tasks_engines_and_requests(rig: ApiRig) -> None:
     first = rig.start("a", "b<a")
     rig.start("c")

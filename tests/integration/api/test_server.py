@@ -282,8 +282,10 @@ def test_it_ends_in_order_while_streams_are_open(
 
     reader = threading.Thread(target=read_to_the_end)
     reader.start()
+    began = time.monotonic()
 
     server.close()
 
+    assert time.monotonic() - began < 4.5
     reader.join(10)
     assert rest, "the stream was cut off"
