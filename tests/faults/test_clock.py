@@ -109,8 +109,8 @@ def jump(
     waits = Waits(url, folder)
     for clock, offset_s in zip(clocks, offsets_s, strict=True):
         clock.set(offset_s)
-    load.wait_for_more(5)
     waits.check()
+    load.wait_for_more(5)
 
 
 def make_algorithms(folder: Path) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ LOWEST, HIGHEST = 20_000, 32_000
 anybody takes its port, and no client connects to itself by chance."""
 
 
-_N_SHARES = 8
+_N_SHARES = 64
 _given: set[int] = set()
 
 

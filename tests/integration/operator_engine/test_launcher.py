@@ -216,19 +216,19 @@ def test_work_may_end_before_anything_is_ended_and_then_stage_follows_stage(
     assert [name for name, *_ in json.loads((home.home / "restarts.json").read_text())] == ["pool"]
 
 
-@pytest.mark.parametrize("drain_s", [0.2, 600])
+@pytest.mark.parametrize(("drain_s", "is_asked_again"), [(2.0, False), (600, True)])
 def test_work_that_does_not_end_is_waited_for_until_the_grace_time_or_another_request(
-    launch: Callable[..., LaunchedHome], tmp_path: Path, drain_s: float
+    launch: Callable[..., LaunchedHome], tmp_path: Path, drain_s: float, is_asked_again: bool
 ) -> None:
     code = FINISHER.format(path=str(tmp_path / "never"))
     home = launch({"name": "main", "code": code, "is_drained": True}, drain_s=drain_s)
     wait_until(lambda: "alive" in home.read_child_log("main"), 20, home.read_log)
     home.process.terminate()
     wait_until(lambda: "drain" in home.read_child_log("main"), 10, home.read_log)
-    if drain_s > 1:
+    if is_asked_again:
         assert home.stop() == 0
     assert home.process.wait(20) == 0
-    assert (home.home / "hurried").read_text() == str(drain_s > 1)
+    assert (home.home / "hurried").read_text() == str(is_asked_again)
 
 
 def test_descendants_of_a_dead_child_are_ended_before_its_successor_runs(

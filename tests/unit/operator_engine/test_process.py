@@ -12,8 +12,12 @@ WAITS = """
     import os, signal, sys, threading, time
     from operator_engine.process import wait_for_stop
 
+    before = signal.getsignal(signal.SIGINT)
+
     def give() -> None:
-        time.sleep(0.3)  # by then the main thread waits
+        while signal.getsignal(signal.SIGINT) is before:  # it is set last
+            time.sleep(0.001)
+        time.sleep(0.1)  # by then the main thread waits; if not, no harm is done
         for name in sys.argv[1:]:
             signal.pthread_kill(threading.get_ident(), getattr(signal, name))
         time.sleep(60)

@@ -8,6 +8,7 @@ import pytest
 
 from executors.base import Dispatch
 from executors.transport.http_client import HttpReply
+from operator_engine import registrar as registrars
 from operator_engine.addresses import complete_reports_url
 from operator_engine.desk import Desk
 from operator_engine.errors import DispatchRefusedError
@@ -40,7 +41,10 @@ def test_sentence_of_a_refusal_is_read_from_any_body(body: bytes, said: str) -> 
     assert said in read_sentence(HttpReply(409, body, {}))
 
 
-def test_a_registration_is_broken_off_when_another_leader_has_come(tmp_path: Path) -> None:
+def test_a_registration_is_broken_off_when_another_leader_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registrars, "_REGISTER_TIMEOUTS_S", (600.0, 600.0))
     desk = Desk("inc", [])
     with socket.create_server(("127.0.0.1", 0)) as stands_still:
         url = f"http://127.0.0.1:{stands_still.getsockname()[1]}"
@@ -57,7 +61,7 @@ def test_a_registration_is_broken_off_when_another_leader_has_come(tmp_path: Pat
                 # Refused, unless the registration has been broken off by then already.
                 with contextlib.suppress(DispatchRefusedError):
                     desk.dispatch(Dispatch(epoch=2, incarnation="inc", reports_url="http://next"))
-                stands_still.settimeout(3.0)  # the first registration would have waited for 4 s
+                stands_still.settimeout(20.0)  # the first registration would have waited for 600 s
                 again, _ = stands_still.accept()
                 again.close()
         finally:
