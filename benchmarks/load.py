@@ -202,10 +202,12 @@ def ask_in_turn(
     for _ in range(n_rounds):
         for name, path in questions.items():
             times[name].append(1000 * client.time_call("GET", path)[0])
-    return {name: summarize(times[name]) | {"first_ms": round(first[name], 1)} for name in times}
+    return {
+        name: describe_times(times[name]) | {"first_ms": round(first[name], 1)} for name in times
+    }
 
 
-def summarize(times_ms: list[float]) -> dict[str, float]:
+def describe_times(times_ms: list[float]) -> dict[str, float]:
     """Tell median, 99th percentile (by the nearest rank) and the longest time."""
     ordered = sorted(times_ms)
 

@@ -20,6 +20,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.frame import make_parser, write_results
+from benchmarks.machine import describe_commit, describe_machine
 from benchmarks.seed import seed
 from dag_engine.config import Config, DatabaseConfig, RetentionConfig
 from dag_engine.scheduler.housekeeping import Housekeeper
@@ -32,10 +34,8 @@ _STEPS = ("backup", "restore", "metrics", "prune")
 
 def main() -> None:
     """Run the steps, each in a process of its own so that its peak of memory is its own."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--tasks", type=int, default=100_000)
-    parser.add_argument("--database-url", default="")
-    parser.add_argument("--json", default="")
     parser.add_argument("--step", default="")
     parser.add_argument("--folder", default="")
     given = parser.parse_args()
@@ -45,16 +45,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         url = given.database_url or f"sqlite:///{folder}/dagengine.db"
         common = ["--tasks", str(given.tasks), "--database-url", url, "--folder", folder]
-        found: dict[str, Any] = {}
+        results: dict[str, Any] = {
+            "machine": describe_machine(Path(folder)),
+            "commit": describe_commit(),
+            "caveats": (__doc__ or "").partition("Caveats: ")[2].split("\n"),
+            "tasks": given.tasks,
+        }
         for step in ("fill", *_STEPS):
             command = [sys.executable, __file__, "--step", step, *common]
-            found[step] = json.loads(
+            results[step] = json.loads(
                 subprocess.run(command, check=True, capture_output=True).stdout
             )
-    text = json.dumps({"tasks": given.tasks, **found}, indent=2)
-    if given.json:
-        Path(given.json).write_text(text + "\n", encoding="utf-8")
-    sys.stdout.write(text + "\n")
+    print(write_results(results, given.json), end="")
 
 
 def _run_step(given: argparse.Namespace) -> dict[str, Any]:

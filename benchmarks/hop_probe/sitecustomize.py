@@ -104,7 +104,7 @@ class _Finder(importlib.abc.MetaPathFinder):
                 for place, begin, end in _BEGINS[name]:
                     self._wrap_in(module, place, begin, end)
 
-            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+            spec.loader.exec_module = exec_module
         return spec
 
     def _wrap_in(self, module: ModuleType, place: str, begin: str, end: str) -> None:
