@@ -48,6 +48,8 @@ def test_histories_reach_every_state_by_every_move() -> None:
     unreachable = {("pending", "cancelling"), ("paused", "succeeded")}
     assert run_moves - report.run_moves.keys() == unreachable
     assert report.run_states.keys() == FINAL_RUN_STATES
+    assert report.n_hits > 0, "former results stood in"
+    assert report.n_waits > 0, "a task waited for an equal one"
     assert report.points.keys() == {
         "answer",
         "load engines",

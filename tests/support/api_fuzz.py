@@ -37,7 +37,7 @@ def fill(rig: ApiRig) -> dict[str, Any]:
         "attempt": 1,
         "version": 1,
         "port": 0,
-        "engine_id": "engine",
+        "engine_id": "engine-甲",
         "name": "noop",
     }
 

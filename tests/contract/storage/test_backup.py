@@ -20,11 +20,15 @@ from dag_engine.config import DatabaseConfig
 from dag_engine.storage import (
     backup_file,
     bulk,
+    commands,
+    datasets,
+    expiry,
     migrate,
     restore,
     reuse,
     runs,
     schema,
+    secrets,
     tables,
     tokens,
 )
@@ -37,6 +41,8 @@ from dag_engine.storage.errors import (
     DatabaseSettingsError,
     SchemaOutdatedError,
 )
+from dag_engine.storage.rows import IdempotencyKey, NewDatasetVersion
+from dag_engine.storage.secret_rows import SealedValue, SecretPlace
 from tests.support.databases import (
     DIALECTS,
     expire_lease,
@@ -95,7 +101,9 @@ def open_new(urls: Callable[[str], str]) -> Iterator[Open]:
 def _fill(database: Database) -> dict[str, str]:
     """Store something in every table; returns the ids of a run that is over and one that runs."""
     store_sample_dag(database)
-    ids = {name: accept_sample_run(database).id for name in ("over", "running", "pending")}
+    key = IdempotencyKey("key", "start_run", "a" * 64)
+    ids = {name: accept_sample_run(database).id for name in ("over", "running")}
+    ids["pending"] = accept_sample_run(database, idempotency_key=key).id
     store = make_store(database)
     store.try_lead()
     store.save_registration(make_registration())
@@ -109,7 +117,24 @@ def _fill(database: Database) -> dict[str, str]:
     store.resign()
     store.close()
     tokens.add_token(database, hashlib.sha256(b"t").hexdigest(), role="admin", name="管")
+    _fill_beside_the_runs(database, ids["over"], ids["running"])
     return ids
+
+
+def _fill_beside_the_runs(database: Database, over: str, running: str) -> None:
+    """Store what is not written with a run or by the scheduler of its own accord."""
+    commands.add_command(database, "default", running, "pause")
+    assert expiry.expire(database, [over], "logs", expiry.Needs()) == [over]
+    place = SecretPlace("default", "secret", "api_key")
+    value = SealedValue(place=place, key_id="key-1", sealed=b"\x01sealed\xff\0")
+    secrets.put_secret(database, value)
+    dataset_id, version = datasets.reserve_version(database, "default", "数据", name="客户")
+    datasets.add_version(
+        database,
+        NewDatasetVersion(
+            dataset_id=dataset_id, version=version, uri="file:///data/v1/a.csv", options={"列": 1}
+        ),
+    )
 
 
 def backup_batch(row: Any) -> Any:
@@ -138,6 +163,7 @@ def test_a_copy_brings_everything_back_into_either_kind_of_database(
     ids = _fill(database)
     made = _copy(database, tmp_path / "one")
     assert made.n_rows["runs"] == 3
+    assert all(made.n_rows.values()), made.n_rows
     assert (tmp_path / "one").stat().st_mode & 0o777 == 0o600
     other = open_new(target, is_migrated=False)
     restored = restore.restore(other, tmp_path / "one")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import os
 import signal
 import subprocess
 import sys
@@ -253,7 +252,7 @@ def test_the_thread_tidies_while_it_leads_and_outlives_a_database_that_is_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     run_id = old_run()
-    leads = [False]
+    is_leader, asked = [False], []
     policy = RetentionConfig(runs_days=1e-9, every_s=0.05, orphans_days=None)
     tidy, n_passes = Housekeeper.tidy, []
 
@@ -263,15 +262,19 @@ def test_the_thread_tidies_while_it_leads_and_outlives_a_database_that_is_away(
             raise OSError("the disk is away")
         return tidy(self)
 
+    def is_leading() -> bool:
+        asked.append(1)
+        return is_leader[0]
+
     monkeypatch.setattr(Housekeeper, "tidy", count)
     thread = HousekeepingThread(
-        lambda: open_migrated(url), f"file://{tmp_path}/store", policy, lambda: leads[0]
+        lambda: open_migrated(url), f"file://{tmp_path}/store", policy, is_leading
     )
     thread.start()
-    os.sched_yield()
+    wait_until(lambda: len(asked) > 2, 20)
     assert runs.get_run(database, "default", run_id)
     assert not n_passes
-    leads[0] = True
+    is_leader[0] = True
     wait_until(lambda: not runs.count_runs(database), 20)
     wait_until(
         lambda: any(

@@ -200,8 +200,7 @@ def malformed_requests(bench: Bench) -> None:
     before = bench.watch.look()
     answer = _send(bench, _head(bench, "Transfer-Encoding: chunked") + chunk * 40)
     bench.watch.check(before, "chunks")
-    # where the server hangs up while we still send, the answer may be lost
-    assert answer.split()[1:2] in ([b"413"], []), answer[:200]
+    assert answer.split()[1:2] == [b"413"], answer[:200]
     both = _head(bench, "Content-Length: 5", "Transfer-Encoding: chunked") + b"0\r\n\r\n"
     _refuse_bytes(bench, both, 400, "bad_request")
     for lines in (("Content-Length: -5",), ("Content-Length: 5", "Content-Length: 6")):
@@ -229,7 +228,7 @@ def slow_clients(bench: Bench) -> None:
             began = time.monotonic()
             assert bench.send("GET", path).status_code == 200
             took.append(time.monotonic() - began)
-        assert min(took) < 1.0, took
+        assert max(took) < 1.0, took
     finally:
         for sock in slow:
             sock.close()
@@ -329,6 +328,7 @@ def steering_text(bench: Bench) -> None:
     logs = "".join(
         log.read_text(encoding="utf-8") for log in bench.service.home.glob("logs/services/*.log")
     )
+    assert all(escaped in logs for escaped in (r"\r\nSet-Cookie:x", r"\x1b[31m"))
     assert "\x1b" not in logs
     assert "\nSet-Cookie" not in logs
     spoken = {"text": STEERING, "fails": True}

@@ -96,6 +96,7 @@ def _read_workbook(bench: Bench) -> None:
         link.external_attr = 0o120777 << 16
         archive.writestr(link, "/etc/passwd")
     assert _read(bench, path, "excel")["state"] == "succeeded"
+    assert list(bench.outside.parent.rglob("evil.txt")) == []
 
 
 def _read(bench: Bench, path: Path, kind: str) -> dict[str, Any]:

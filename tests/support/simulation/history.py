@@ -49,9 +49,10 @@ class Report:
     n_faults: int = 0
     n_transactions: int = 0
     virtual_s: float = 0.0
+    n_hits: int = 0
+    n_waits: int = 0
     points: Counter[str] = field(default_factory=Counter)
     run_states: Counter[str] = field(default_factory=Counter)
-    task_states: Counter[str] = field(default_factory=Counter)
     task_moves: Counter[tuple[str, str]] = field(default_factory=Counter)
     run_moves: Counter[tuple[str, str]] = field(default_factory=Counter)
     broken: list[Broken] = field(default_factory=list)
@@ -64,14 +65,14 @@ class Report:
         self.n_faults += world.n_faults
         self.n_transactions += world.tables.seat.batch
         self.virtual_s += world.timeline.now
+        self.n_hits += world.promises.reuse.n_hits
+        self.n_waits += world.promises.reuse.n_waits
         self.points.update(world.points)
         self.run_states.update(run.state for run in world.tables.runs.values())
         for events in world.tables.events.values():
             for event in events:
                 moves = self.run_moves if event.kind == "run" else self.task_moves
                 moves[event.from_state, event.to_state] += 1
-        for tasks in world.tables.tasks.values():
-            self.task_states.update(task.state for task in tasks.values())
 
     def __str__(self) -> str:
         return (

@@ -206,12 +206,14 @@ def test_what_a_stopped_engine_hands_back_counts_neither_as_failure_nor_as_loss(
     assert stage.states == {"a": "succeeded"}
 
 
-@pytest.mark.parametrize("reason", ["error", "killed"])
-def test_only_what_is_lost_can_be_handed_back(reason: str) -> None:
+@pytest.mark.parametrize(
+    ("reason", "n_losses", "state"), [("error", 0, "failed"), ("killed", 1, "retrying")]
+)
+def test_only_what_is_lost_can_be_handed_back(reason: str, n_losses: int, state: str) -> None:
     stage = Stage(make_run([], details={"a": {"retries": 0}})).start()
     outcome = structs.replace(ended(stage.attempt("a"), "failed", reason), is_handed_back=True)
     stage.decide(machine.attempt_ended, 0, outcome)
-    assert (stage.task("a").row.n_losses, stage.states["a"]) in {(0, "failed"), (1, "retrying")}
+    assert (stage.task("a").row.n_losses, stage.states["a"]) == (n_losses, state)
 
 
 def test_a_success_after_the_cancel_is_stale_and_the_run_waits_for_the_dead() -> None:

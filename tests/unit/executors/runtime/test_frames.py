@@ -14,6 +14,7 @@ import pytest
 from executors.base import ArtifactRef
 from executors.runtime import frames, tables
 from executors.runtime.artifacts import ArtifactReader
+from executors.runtime.errors import InvalidInputError
 from executors.store import get_local_path
 from tests.support.attempts import Workshop
 
@@ -159,5 +160,5 @@ def test_a_damaged_file_is_told_as_such(workshop: Workshop) -> None:
     ref = workshop.store(pd.DataFrame(NUMBERS))
     path = Path(get_local_path(ref.uri))
     path.write_bytes(b"x" * ref.size_bytes)
-    with pytest.raises(Exception, match="is damaged"):
+    with pytest.raises(InvalidInputError, match="is damaged"):
         tables.read_frame(path, ref)

@@ -162,14 +162,31 @@ def test_what_was_begun_on_a_stale_connection_is_sent_over_a_new_one(stale: Http
 
 def test_to_begin_waits_for_nobody_and_loses_nothing() -> None:
     body = b"x" * (64 << 20)  # more than any socket holds
-    server = HttpServer(lambda request: Response(200, str(len(request.body)).encode()))
-    server.start()
-    client = HttpClient(server.url)
-    client.request("GET", "/")
-    assert client.begin("POST", "/large", body)
-    assert client.finish().body == str(len(body)).encode()
-    client.close()
-    server.close()
+    has_begun = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = threading.Thread(target=_read_once_begun, args=(listener, has_begun))
+        peer.start()
+        client = HttpClient(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        client.request("GET", "/")
+        assert client.begin("POST", "/large", body)
+        has_begun.set()
+        assert client.finish().body == str(len(body)).encode()
+        client.close()
+        peer.join()
+
+
+def _read_once_begun(listener: socket.socket, has_begun: threading.Event) -> None:
+    """Answer two requests with the lengths of their bodies; read the second when told to."""
+    connection, _ = listener.accept()
+    with connection, connection.makefile("rb") as stream:
+        for may_read in (None, has_begun):
+            assert may_read is None or may_read.wait(30)
+            n_bytes = 0
+            for line in iter(stream.readline, b"\r\n"):
+                if line.startswith(b"Content-Length: "):
+                    n_bytes = int(line.split()[1])
+            told = str(len(stream.read(n_bytes))).encode()
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(told) + told)
 
 
 def test_what_was_begun_and_given_up_has_no_answer(server: HttpServer) -> None:
