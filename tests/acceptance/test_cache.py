@@ -151,7 +151,6 @@ def test_two_runs_at_once_compute_once(service: RunningService) -> None:
 def test_what_was_deleted_by_hand_is_made_again_and_why_says_so(service: RunningService) -> None:
     own = {"split": {"ext2": 300}}
     first = post(service, **own)
-    end(service, first)
     [index] = {task["index"] for name, task in end(service, first).items() if name == "split"}
     [*files] = (service.home / "artifacts" / "runs" / first / str(index)).rglob("*.arrow")
     assert len(files) == 2

@@ -165,7 +165,6 @@ def _check_explained(service: RunningService, run: dict[str, Any], number: int) 
     assert service.wait_for_run(again["id"])["state"] == "succeeded"
 
 
-@pytest.mark.slow
 @pytest.mark.mysql
 @pytest.mark.timeout(300)
 @pytest.mark.long

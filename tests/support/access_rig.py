@@ -72,14 +72,14 @@ def fill(call: Call, places: dict[str, Any]) -> str:
     return _PART.sub(lambda _: str({**fixed, **places}[next(words)]), call.rule)
 
 
-def body_of(call: Call, name: str) -> dict[str, Any]:
-    """Make a body that the call takes, bearing a name where it has one."""
+def body_of(call: Call) -> dict[str, Any]:
+    """Make a body that the call takes."""
     types = call.body.types if call.body is not None else ()
     if YAML in types:
-        return {"data": write_dag(f"{name}_x", name=name), "content_type": YAML}
+        return {"data": write_dag("body_x", name="body"), "content_type": YAML}
     if MULTIPART in types:
-        file = (io.BytesIO(f"n\n{name}\n".encode()), f"{name}.csv")
-        return {"data": {"file": file, "id": name}, "content_type": MULTIPART}
+        file = (io.BytesIO(b"n\nbody\n"), "body.csv")
+        return {"data": {"file": file, "id": "body"}, "content_type": MULTIPART}
     if JSON in types:
         return {"json": {}}
     return {}
@@ -124,15 +124,15 @@ class AccessRig:
         found = stored_tokens.list_tokens(self.rig.database)
         return next(token.id for token in found if token.name == name)
 
-    def send(
-        self, call: Call, places: dict[str, Any], headers: dict[str, str], **options: Any
-    ) -> Any:
+    def send(self, call: Call, places: dict[str, Any], headers: dict[str, str]) -> Any:
         """Send the call; what waits does not."""
         query = {"wait_s": 0} if any(one.name == "wait_s" for one in call.query) else {}
-        query |= options.pop("query_string", {})
-        options = body_of(call, options.pop("name", "body")) | options
         return self.rig.client.open(
-            fill(call, places), method=call.method, headers=headers, query_string=query, **options
+            fill(call, places),
+            method=call.method,
+            headers=headers,
+            query_string=query,
+            **body_of(call),
         )
 
     def make_things(self, team: Team, word: str) -> dict[str, Any]:

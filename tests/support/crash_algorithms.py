@@ -33,7 +33,7 @@ class StepParams(BaseModel):
 )
 def crash_step(context: Context, params: StepParams, parents: list[dict[str, Any]]) -> dict:
     """Add the value to the sum of the inputs, unless it is to behave badly."""
-    run_id, index, attempt = context._task.attempt_id.rsplit(".", 2)  # type: ignore[attr-defined]
+    run_id, index, attempt = context._task.attempt_id.rsplit(".", 2)
     _write_line(params.ledger, f"{run_id} {index} {attempt}")
     if params.behaviour == "hang":
         time.sleep(120)

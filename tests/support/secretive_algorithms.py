@@ -39,7 +39,7 @@ def _read_url(context: Context, name: str | None) -> str:
     """Look a connection's URL up as no algorithm should."""
     if name is None:
         return ""
-    settings: dict[str, Any] = context._task.connections[name]  # type: ignore[attr-defined]
+    settings: dict[str, Any] = context._task.connections[name]
     return str(settings["url"])
 
 

@@ -26,7 +26,6 @@ class Replayed:
 
     n_runs: int = 0
     n_open: int = 0
-    n_events: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -42,7 +41,6 @@ def replay_database(database: Database) -> Replayed:
         )
         total.n_runs += found.n_runs
         total.n_open += found.n_open
-        total.n_events += found.n_events
         total.problems += found.problems
     return total
 
@@ -60,7 +58,6 @@ def _replay_some(connection: Connection, ids: list[str]) -> Replayed:
         events = rows["events"][run_id]
         found.n_runs += 1
         found.n_open += run.ended_at is None
-        found.n_events += len(events)
         stored = StoredState(
             run_id=run_id,
             state=run.state,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-import pickle
 import pkgutil
 import re
 import subprocess
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.pickling import copy_by_pickle
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("dag_engine", "operator_engine", "executors", "algorithms")
@@ -129,7 +130,7 @@ def make_error(error_class: type[BaseException]) -> BaseException:
 )
 def test_error_comes_through_pickle_with_its_facts(error_class: type[BaseException]) -> None:
     error = make_error(error_class)
-    back = pickle.loads(pickle.dumps(error))  # noqa: S301 - made a line above
+    back = copy_by_pickle(error)
     assert type(back) is error_class
     assert vars(back).keys() == vars(error).keys()
     assert str(back) == str(error)

@@ -77,7 +77,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def worker_pids(listener: Listener) -> set[int]:
-    return {worker["pid"] for worker in listener.executor.status()["workers"]}  # type: ignore[attr-defined]
+    return {worker["pid"] for worker in listener.executor.status()["workers"]}
 
 
 def first_told(pool: PoolProcess) -> dict[str, Outcome]:
@@ -261,7 +261,7 @@ def test_no_more_tasks_run_at_once_than_there_are_slots(
     params = {"gate": str(gate), "ledger": str(ledger.path)}
     handles = [submit(listener.executor, make_task("ok", params=params)) for _ in range(4)]
     wait_until(lambda: len(ledger.entries()) == 2)
-    status = listener.executor.status()  # type: ignore[attr-defined]
+    status = listener.executor.status()
     assert [worker["stage"] for worker in status["workers"]].count("busy") == 2
     assert status["n_queued"] == 2
     gate.touch()
@@ -384,7 +384,7 @@ def test_log_is_cut_at_its_limit_and_says_so(start_pool: Pools, listen: Listen) 
 
 def wait_for_preloaded(listener: Listener, n_workers: int) -> set[int]:
     def find() -> set[int]:
-        workers = listener.executor.status()["workers"]  # type: ignore[attr-defined]
+        workers = listener.executor.status()["workers"]
         is_all = len(workers) == n_workers and all(
             worker["is_preloaded"] and worker["stage"] == "idle" for worker in workers
         )
@@ -415,7 +415,7 @@ def test_death_of_the_template_hurts_no_task(
     gate = tmp_path / "gate"
     innocent = submit(listener.executor, make_task("ok", params={"gate": str(gate)}))
     listener.wait_for(innocent, "started")
-    template = listener.executor.status()["template"]["pid"]  # type: ignore[attr-defined]
+    template = listener.executor.status()["template"]["pid"]
     os.kill(template, signal.SIGKILL)
     assert listener.end_of(submit(listener.executor, make_task("kill"))).reason == "killed"
     assert listener.end_of(submit(listener.executor, make_task("ok"))).state == "succeeded"
@@ -423,7 +423,7 @@ def test_death_of_the_template_hurts_no_task(
     assert listener.end_of(innocent).state == "succeeded"
 
     def find_new_template() -> bool:
-        status = listener.executor.status()["template"]  # type: ignore[attr-defined]
+        status = listener.executor.status()["template"]
         return status["is_ready"] and status["pid"] != template
 
     wait_until(find_new_template)
@@ -436,7 +436,7 @@ def test_module_that_cannot_be_preloaded_is_named_and_left_out(
     pool = start_pool(workers=1, preload=["no_such_module", "colorsys"])
     listener = listen(pool)
     wait_for_preloaded(listener, 1)
-    failed = listener.executor.status()["template"]["failed"]  # type: ignore[attr-defined]
+    failed = listener.executor.status()["template"]["failed"]
     assert failed == {"no_such_module": "ModuleNotFoundError: No module named 'no_such_module'"}
     assert "preload_failed module=no_such_module" in pool.log_text()
     assert listener.end_of(submit(listener.executor, make_task("ok"))).state == "succeeded"
@@ -468,7 +468,7 @@ def test_many_tasks_leak_neither_descriptors_nor_processes_nor_memory(
     n_files = count_open_files(pool.pid)
     run(2000)
     assert count_open_files(pool.pid) == n_files
-    status = listener.executor.status()  # type: ignore[attr-defined]
+    status = listener.executor.status()
     assert status["n_held"] == 0
 
 

@@ -205,7 +205,7 @@ def test_the_row_of_a_run_that_goes_on_is_left_to_the_scheduler(
     inside, go_on = threading.Event(), threading.Event()
 
     def pause(*arguments: object) -> object:
-        result = expiry.lock_kept(*arguments)  # type: ignore[arg-type]
+        result = expiry.lock_kept(*arguments)
         inside.set()
         assert go_on.wait(20)
         return result

@@ -202,7 +202,7 @@ def test_what_a_service_seals_with_the_old_key_during_a_rotation_is_sealed_anew(
     def rotate_before_it_is_stored(*args: object, **options: object) -> object:
         if not rotated:
             rotated.append(rotation.rotate_keys(config, database).key_id)
-        return put(*args, **options)  # type: ignore[arg-type]
+        return put(*args, **options)
 
     monkeypatch.setattr(stored, "put_secret", rotate_before_it_is_stored)
     vault.put(PLACE, VALUE, created_by="")
@@ -220,7 +220,7 @@ def test_a_value_stored_during_a_rotation_is_not_put_back(
         vault.put(PLACE, "new", created_by="")
         return value
 
-    assert stored.reseal(database, "another", store_meanwhile) == 0  # type: ignore[arg-type]
+    assert stored.reseal(database, "another", store_meanwhile) == 0
     assert vault.open("default", [], ["api_key"]).secrets == {"api_key": "new"}
     assert ring == keys.load_keys(config)
 

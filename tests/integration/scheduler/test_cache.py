@@ -262,7 +262,7 @@ def test_a_library_that_is_silent_holds_nothing_up(
 
     def is_cached() -> bool:
         run_id = rig.accept("a", **MAY_BE_CACHED)
-        wait_until(lambda: rig.task_states(run_id)["a"] in ("queued", "succeeded"), 10, str)
+        wait_until(lambda: rig.task_states(run_id)["a"] in ("queued", "succeeded"))
         return rig.task_states(run_id)["a"] == "succeeded"
 
     wait_until(is_cached, 10, lambda: "the library is asked no more")

@@ -88,17 +88,10 @@ class FolderParams(Strict):
 
 
 @algorithm("bad_look", title="Look at the worker's surroundings", outputs=REPORT, cacheable=False)
-def bad_look(context: Context, params: FolderParams) -> dict[str, Any]:
-    """Gather all that a curious operator can read: environments, its arguments, private folders."""
-    environments = {}
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            environments[path.parts[2]] = path.read_bytes().decode("utf-8", "replace")
-        except OSError:
-            continue
+def bad_look(context: Context, params: Strict) -> dict[str, Any]:
+    """Tell what a curious operator finds: its environment, and who may enter its folder."""
     mode = oct(context.workdir.stat().st_mode & 0o777)
-    Path(params.folder, "seen.txt").write_text("\n".join(environments.values()))
-    return {"n_environments": len(environments), "workdir_mode": mode, "own": dict(os.environ)}
+    return {"workdir_mode": mode, "own": dict(os.environ)}
 
 
 @algorithm("bad_table", title="Make a table", outputs=[Port("rows", "table")], cacheable=False)

@@ -218,12 +218,8 @@ def claimed_outputs(bench: Bench) -> None:
 )
 def curious_operators(bench: Bench) -> None:
     """Finds nothing in its own surroundings; see SECURITY.md for users of their own."""
-    folder = bench.outside / "looked"
-    folder.mkdir()
-    run_id = bench.run(write_dag(operator("bad_look", {"folder": str(folder)})))
+    run_id = bench.run(write_dag(operator("bad_look")))
     found = bench.report(run_id)
-    (folder / "seen.txt").unlink()
-    folder.rmdir()
     assert found["workdir_mode"] == "0o700"
     shown = json.dumps(found)
     token = AttemptTokens(bench.secrets[0]).make(f"{run_id}.0.1")

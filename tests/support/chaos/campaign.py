@@ -149,7 +149,7 @@ def _run(outcome: Outcome, server: MariaDbServer | None) -> None:
                 assert probe.wait_for(lambda s: s.what == "event", 0.0, 60.0), cluster.describe()
                 _Chaos(cluster, probe, plan, outcome.faults).run()
             cluster.mend()
-        _wait_for_ends(cluster, client_log)
+        _wait_for_ends(cluster)
         for member in cluster.members:
             assert member.running.stop() == 0, member.running.describe()
             member.running.check_nothing_left()
@@ -320,7 +320,7 @@ def _do_clash(first: Fault, second: Fault) -> bool:
     return len(names) == 1 or "everything" in names or type(first) is type(second)
 
 
-def _wait_for_ends(cluster: Cluster, client_log: Path) -> None:
+def _wait_for_ends(cluster: Cluster) -> None:
     """Wait until nothing is open any more; what stays open is found by the judgement."""
     database = cluster.open_database()
     runs = tables.runs.c

@@ -119,10 +119,6 @@ class Cluster:
         """What the operators write down."""
         return self.folder / "ledger.jsonl"
 
-    def member(self, name: str) -> Member:
-        """Find a member by its name."""
-        return next(member for member in self.members if member.name == name)
-
     def api_urls(self) -> list[str]:
         """Where clients reach the APIs: by way of the proxies."""
         return [

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from dag_engine.storage import tables
+from dag_engine.storage.errors import StorageError
 from tests.support.chaos.cluster import LAUNCHER, Cluster, Member, find_children
 from tests.support.mariadb_server import MariaDbServer
 from tests.support.tcp_proxy import TcpProxy
@@ -345,7 +346,7 @@ def find_leader(cluster: Cluster) -> Member | None:
     database = cluster.open_database()
     try:
         pid = database.read(lambda c: c.scalar(sa.select(tables.leader.c.pid)), deadline_s=1.0)
-    except Exception:  # noqa: BLE001 - the database is among what is disturbed
+    except StorageError:  # the database is among what is disturbed
         return None
     finally:
         database.close()

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from dag_engine.storage import tables
 from dag_engine.storage.database import Database
+from dag_engine.storage.errors import StorageError
 
 POLL_S = 0.05
 OPEN_STATES = frozenset({"queued", "running"})
@@ -36,7 +37,6 @@ class Seen:
     place: str = ""
     attempt_id: str = ""
     state: str = ""
-    worker: str = ""
     known_since: float = 0.0
 
 
@@ -97,7 +97,7 @@ class Probe:
             while not self._is_stopped.wait(POLL_S):
                 news = list(self._read_log())
                 # The database is among what is disturbed.
-                with contextlib.suppress(Exception):
+                with contextlib.suppress(StorageError):
                     news += database.read(self._look, deadline_s=1.0)
                 if news:
                     with self._changed:
@@ -161,7 +161,6 @@ class Probe:
                 tasks.idx,
                 events.attempt,
                 attempts.engine_id,
-                attempts.worker,
             )
             .select_from(tables.events)
             .outerjoin(
@@ -188,5 +187,4 @@ def _make_seen(now: float, run_id: str, row: Any) -> Seen:
         place=row.engine_id or "",
         attempt_id="" if row.idx is None else f"{run_id}.{row.idx}.{row.attempt}",
         state=row.to_state,
-        worker=row.worker or "",
     )

@@ -133,7 +133,7 @@ class _Changer(importlib.abc.MetaPathFinder):
             for change in changes:
                 change(module, board)
 
-        spec.loader.exec_module = run_and_change  # type: ignore[method-assign]
+        spec.loader.exec_module = run_and_change
         return spec
 
 

@@ -294,4 +294,4 @@ def _change_connector(module: ModuleType, board: Switchboard) -> None:
 
     wrap(pymysql.cursors.Cursor, "execute", make)
     connect = sqlite3.connect
-    sqlite3.connect = functools.partial(connect, factory=RefusingConnection)  # type: ignore[assignment]
+    sqlite3.connect = functools.partial(connect, factory=RefusingConnection)

@@ -193,7 +193,7 @@ class SchedulerHost:
             open_library=functools.partial(SimulatedLibrary, self),
         )
         inbox = TurnInbox(functools.partial(self._plan_turn, _SOON_S))
-        self.scheduler = Scheduler(self.store, around, LEADER_LEASE_S, inbox=inbox)  # type: ignore[arg-type]
+        self.scheduler = Scheduler(self.store, around, LEADER_LEASE_S, inbox=inbox)
         self._turn_at = None
         self.leads_since = self.world.timeline.now
         self._plan_turn(_SOON_S)

@@ -151,7 +151,7 @@ MUTANTS = (
     Mutant("a stopped run goes on", consequences._stop, "if run.is_stopping:", "if True:", 5),
     Mutant(
         "a paused run goes on",
-        live.LiveRun.may_start.fget,  # type: ignore[arg-type, attr-defined]
+        live.LiveRun.may_start.fget,
         "self.state is RunState.RUNNING and",
         "",
         39,

@@ -382,8 +382,8 @@ def stored_state(world: World, run_id: str) -> StoredState:
         reason_code=row.reason_code,
         last_seq=row.last_seq,
         counts=json.loads(row.counts),
-        started_at=row.started_at,  # type: ignore[arg-type] - text on both sides
-        ended_at=row.ended_at,  # type: ignore[arg-type]
+        started_at=row.started_at,
+        ended_at=row.ended_at,
         tasks=[tables.tasks[run_id][task.index] for task in row.plan.tasks],
         attempts=[
             _Attempt(attempt.idx, attempt.attempt, attempt.state)

@@ -20,7 +20,7 @@ from tests.support.simulation.host import HEARTBEAT_S, QUEUE_LIMITS, SchedulerHo
 from tests.support.simulation.network import REPORT_PATIENCE_S, Call, Network, Rates
 from tests.support.simulation.promises import Promises
 from tests.support.simulation.tables import Tables
-from tests.support.simulation.timeline import START, Timeline, VirtualClock
+from tests.support.simulation.timeline import Timeline, VirtualClock
 
 _ENDS = ("error", "error", "killed", "timeout", "out_of_memory", "too_few", "silent", "lost")
 RESERVE = 2
@@ -42,7 +42,6 @@ class Size:
 
     n_hosts: int = 1
     n_engines: int = 1
-    n_operators: int = 4
     trouble: float = 0.0
 
 
@@ -196,7 +195,7 @@ class World:
         names = list(self.documents[document].operators)
         operators = [] if word in ("all", "failed") else [self.chance.choice(names)]
         unfinished = find_unfinished(self.tables, run_id) if word == "failed" else ()
-        selection = Selection(word, operators, unfinished)  # type: ignore[arg-type] - drawn
+        selection = Selection(word, operators, unfinished)
         return self.post_run(document, selection, run_id)
 
     def command(self, number: int, kind: str, operator: str | None = None) -> None:
@@ -435,8 +434,3 @@ class World:
             or any(engine.pool.jobs for engine in self.engines.values())
             or any(command.consumed_at is None for command in tables.commands.values())
         )
-
-
-def moment(seconds: float) -> str:
-    """Write a moment of the timeline for people."""
-    return f"{START} + {seconds:.3f} s"

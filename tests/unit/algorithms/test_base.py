@@ -1,5 +1,3 @@
-import pickle
-
 import pytest
 from pydantic import BaseModel
 
@@ -10,6 +8,7 @@ from algorithms.base import (
     Port,
     algorithm,
 )
+from tests.support.pickling import copy_by_pickle
 
 
 class NoParams(BaseModel):
@@ -94,5 +93,5 @@ def test_plain_context_offers_a_folder_and_nothing_to_load():
     "error", [AlgorithmError("a", "b"), AlgorithmDefinitionError("a", "b")], ids=lambda e: type(e)
 )
 def test_errors_survive_pickling(error):
-    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    again = copy_by_pickle(error)
     assert (str(again), again.args) == (str(error), error.args)

@@ -1,8 +1,7 @@
-import pickle
-
 import pytest
 
 from dag_engine.api import errors
+from tests.support.pickling import copy_by_pickle
 
 
 def make(kind: type[Exception]) -> Exception:
@@ -22,7 +21,7 @@ KINDS = [
 def test_error_survives_a_journey_between_processes(kind: type[Exception]) -> None:
     error = make(kind)
 
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    copy = copy_by_pickle(error)
 
     assert type(copy) is kind
     assert vars(copy) == vars(error)

@@ -1,5 +1,3 @@
-import pickle
-
 import pytest
 
 from dag_engine.core.errors import (
@@ -10,6 +8,7 @@ from dag_engine.core.errors import (
     ProblemsError,
 )
 from dag_engine.core.problems import Problem
+from tests.support.pickling import copy_by_pickle
 
 PROBLEM = Problem(code="cycle", message="A cycle.", line=3, column=4)
 
@@ -25,7 +24,7 @@ PROBLEM = Problem(code="cycle", message="A cycle.", line=3, column=4)
     ],
 )
 def test_every_error_survives_pickling(error):
-    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    again = copy_by_pickle(error)
     assert type(again) is type(error)
     assert vars(again) == vars(error)
     assert str(again) == str(error)
@@ -46,7 +45,7 @@ def test_the_first_problem_speaks_for_all():
 def test_the_status_follows_the_gravest_problem(codes, status):
     error = DagFileError([Problem(code=code, message="") for code in codes])
     assert error.http_status == status
-    assert pickle.loads(pickle.dumps(error)).http_status == status  # noqa: S301 - our own bytes
+    assert copy_by_pickle(error).http_status == status
 
 
 def test_many_missing_results_are_named_in_part():

@@ -64,7 +64,7 @@ def find_joined(source: str) -> Iterator[int]:
     """Yield the lines in which SQL is put together from text."""
     for node in ast.walk(ast.parse(source)):
         if is_joined(node) and _BEGINS_LIKE_SQL.match(first_words(node)):
-            yield node.lineno  # type: ignore[attr-defined]  # all of these are expressions
+            yield node.lineno
         if isinstance(node, ast.Call):
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             if name in _TAKES_SQL and node.args and is_joined(node.args[0]):

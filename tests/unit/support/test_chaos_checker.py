@@ -72,7 +72,7 @@ def _lose_first_attempt(history: History, reason: str) -> None:
 
 def _fault(kind: str, target: str, **fields: object) -> FaultRecord:
     record = FaultRecord(1, kind, target, NOON + 0.1, NOON + 0.1, reach=["engine-a"])
-    return dataclasses.replace(record, **fields)  # type: ignore[arg-type] # its own fields
+    return dataclasses.replace(record, **fields)
 
 
 def test_an_honest_history_has_no_problem(tmp_path: Path) -> None:

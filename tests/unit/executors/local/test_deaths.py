@@ -10,7 +10,7 @@ from executors.local.messages import TaskHead
 
 def make_attempt(cause: str = "", detail: str = "") -> Attempt:
     head = TaskHead(attempt_id="r.1.1", timeout_s=2.5)
-    return Attempt("r.1.1", head, cause=cause, detail=detail)  # type: ignore[arg-type]
+    return Attempt("r.1.1", head, cause=cause, detail=detail)
 
 
 def make_result(code: int, status: int) -> os.waitid_result:

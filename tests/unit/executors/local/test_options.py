@@ -1,5 +1,4 @@
 import os
-import pickle
 import stat
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from executors.local.options import (
     read_options,
 )
 from executors.local.startup import take_lock
+from tests.support.pickling import copy_by_pickle
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_wrong_option_is_named(options: dict[str, Any], said: str) -> None:
     with pytest.raises(LocalOptionsError, match=said) as caught:
         read_options("本地", options)
     assert "'本地'" in str(caught.value)
-    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301 - our own
+    assert str(copy_by_pickle(caught.value)) == str(caught.value)
 
 
 def test_cgroups_are_used_unless_switched_off() -> None:

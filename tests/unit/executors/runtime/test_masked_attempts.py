@@ -172,7 +172,7 @@ def test_a_task_without_secrets_is_not_filtered(workshop: Workshop) -> None:
 
     def look(*args: object) -> object:
         seen.append(os.fstat(1).st_ino)
-        return original(*args)  # type: ignore[arg-type]
+        return original(*args)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attempt, "_carry_out", look)
