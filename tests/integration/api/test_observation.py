@@ -9,8 +9,10 @@ import pytest
 from dag_engine.core.plan import Plan
 from dag_engine.storage import runs as stored_runs
 from dag_engine.storage.database import Database
+from dag_engine.storage.errors import NotFoundError
 from executors.base import ArtifactRef
 from tests.support.api_rig import ApiRig
+from tests.support.stored_samples import make_plan
 from tests.support.waiting import wait_until
 
 
@@ -342,3 +344,13 @@ def test_the_plan_of_a_large_new_run_is_not_read_again(
         assert page["items"][0]["seed"] is not None
     assert read == [small]
     assert rig.services.plans.get("default", large) == load_plan(rig.database, "default", large)
+
+
+def test_plans_are_kept_by_namespace_and_the_newest_only(rig: ApiRig) -> None:
+    plans, plan = rig.services.plans, make_plan(1_000)
+    for number in range(100):
+        plans.note_new("b", f"r{number}", plan)
+    assert plans.get("b", "r99") is plan
+    for namespace, run_id in (("default", "r99"), ("b", "r0")):
+        with pytest.raises(NotFoundError):
+            plans.get(namespace, run_id)

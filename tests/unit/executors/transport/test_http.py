@@ -1,6 +1,7 @@
 import gc
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -168,7 +169,9 @@ def test_to_begin_waits_for_nobody_and_loses_nothing() -> None:
         peer.start()
         client = HttpClient(f"http://127.0.0.1:{listener.getsockname()[1]}")
         client.request("GET", "/")
+        began = time.monotonic()
         assert client.begin("POST", "/large", body)
+        assert time.monotonic() - began < 5.0  # to send it waits for 10 s
         has_begun.set()
         assert client.finish().body == str(len(body)).encode()
         client.close()
@@ -197,3 +200,22 @@ def test_what_was_begun_and_given_up_has_no_answer(server: HttpServer) -> None:
     with pytest.raises(ConnectionFailedError):
         client.finish()
     assert not client.begin("POST", "/y", b"2")
+
+
+def test_nothing_is_begun_once_requests_are_given_up(server: HttpServer) -> None:
+    client = HttpClient(server.url)
+    client.request("GET", "/")
+    client.abort()
+    assert not client.begin("POST", "/x", b"1")
+    client.close()
+
+
+def test_nothing_is_begun_past_the_encryption() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        client = HttpClient("https://localhost")
+        client._sock = ours
+        assert not client.begin("POST", "/x", b"secret")
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(1)
