@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
-from tests.support.services import ROOT, run_serve
+from tests.support import meeting_algorithm
+from tests.support.services import put_algorithms, run_serve
 
 
 def test_two_branches_run_at_once(tmp_path: Path) -> None:
-    algorithms, meeting = tmp_path / "algorithms", tmp_path / "meeting"
-    algorithms.mkdir()
+    meeting = tmp_path / "meeting"
     meeting.mkdir()
-    shutil.copy(ROOT / "tests" / "support" / "meeting_algorithm.py", algorithms)
+    algorithms = put_algorithms(tmp_path / "algorithms", meeting_algorithm)
     with run_serve(tmp_path / "home", "--algorithms", str(algorithms)) as service:
         run = service.post("/api/v1/runs", json=_make_dag(meeting))
         ended = service.get(f"/api/v1/runs/{run['id']}?wait_s=50", timeout=60)

@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 import secrets
-import shutil
 import stat
 import zlib
 from collections.abc import Iterator
@@ -26,10 +25,15 @@ import yaml
 from dag_engine.config import DatabaseConfig
 from dag_engine.storage import tokens
 from dag_engine.storage.database import Database
-from tests.support import databases
-from tests.support.services import ROOT, RunningService, dagengine, find_marked, run_serve
+from tests.support import databases, secretive_algorithms
+from tests.support.services import (
+    RunningService,
+    dagengine,
+    find_marked,
+    put_algorithms,
+    run_serve,
+)
 
-ALGORITHMS = ROOT / "tests" / "support" / "secretive_algorithms.py"
 JSON = {"Content-Type": "application/json"}
 DEEDS = ("use", "raise", "hint", "connect", "crash", "exit")
 PACKED = b"\x78"
@@ -141,9 +145,7 @@ def _make_database(dialect: str, canaries: Canaries) -> Iterator[str]:
 @pytest.fixture(params=databases.DIALECTS)
 def planted(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Planted]:
     canaries = Canaries()
-    algorithms = tmp_path / "algorithms"
-    algorithms.mkdir()
-    shutil.copy(ALGORITHMS, algorithms)
+    algorithms = put_algorithms(tmp_path / "algorithms", secretive_algorithms)
     config = tmp_path / "dagengine.yaml"
     password = quote(canaries.plant("configured"), safe="")
     config.write_text(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import time
 from collections import Counter
@@ -15,6 +14,7 @@ import pytest
 from tests.support import ledger_algorithm
 from tests.support.services import (
     RunningService,
+    put_algorithms,
     run_dag_engine,
     run_operator_engine,
     run_serve,
@@ -26,10 +26,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture
 def algorithms(tmp_path: Path) -> Path:
-    folder = tmp_path / "algorithms"
-    folder.mkdir()
-    shutil.copy(str(ledger_algorithm.__file__), folder / "ledger_algorithm.py")
-    return folder
+    return put_algorithms(tmp_path / "algorithms", ledger_algorithm)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from dag_engine.storage.backup_file import BackupReader
 from dag_engine.storage.database import Database
 from tests.support import ledger_algorithm
 from tests.support.databases import DIALECTS, fresh_mysql_url, sqlite_url
-from tests.support.services import RunningService, dagengine, run_serve
+from tests.support.services import RunningService, dagengine, put_algorithms, run_serve
 from tests.support.stored_replay import replay_database
 from tests.support.waiting import wait_until
 
@@ -80,10 +80,7 @@ def _make_dag(ledger: str, number: int) -> dict:
 
 @pytest.fixture
 def algorithms(tmp_path: Path) -> Path:
-    folder = tmp_path / "algorithms"
-    folder.mkdir()
-    shutil.copy(str(ledger_algorithm.__file__), folder / "write_ledger.py")
-    return folder
+    return put_algorithms(tmp_path / "algorithms", ledger_algorithm)
 
 
 @pytest.fixture(params=DIALECTS)

@@ -16,7 +16,7 @@ import requests
 from tests.support import crash_algorithms
 from tests.support.length import IS_LONG
 from tests.support.pair_rig import Pair, open_pair
-from tests.support.services import run_serve
+from tests.support.services import put_algorithms, run_serve
 from tests.support.small_runs import SmallRuns
 from tests.support.waiting import wait_until
 from tests.support.wrong_clock import WrongClock, make_clocks
@@ -115,9 +115,7 @@ def jump(
 
 def make_algorithms(folder: Path) -> tuple[str, ...]:
     """Make the folder of the tests' algorithm; gives the arguments that name it."""
-    (folder / "algorithms").mkdir()
-    (folder / "algorithms" / "crash_step.py").symlink_to(crash_algorithms.__file__)
-    return ("--algorithms", str(folder / "algorithms"))
+    return ("--algorithms", str(put_algorithms(folder / "algorithms", crash_algorithms)))
 
 
 @pytest.mark.timeout(180)

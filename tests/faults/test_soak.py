@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from executors.local.client import LocalExecutor
 from tests.support import noop_algorithm
 from tests.support.closing_lines import Record, record_closing_lines
 from tests.support.length import IS_LONG
-from tests.support.services import RunningService, run_serve
+from tests.support.services import RunningService, put_algorithms, run_serve
 from tests.support.waiting import wait_until
 
 N_OPERATORS = 10_000 if IS_LONG else 2_000
@@ -134,9 +133,7 @@ def count_odd_sockets(processes: dict[str, psutil.Process]) -> int:
 def test_thousands_of_operators_leave_nothing_behind(
     tmp_path: Path, record_property: Record
 ) -> None:
-    algorithms = tmp_path / "algorithms"
-    algorithms.mkdir()
-    shutil.copy(noop_algorithm.__file__, algorithms / "noop.py")
+    algorithms = put_algorithms(tmp_path / "algorithms", noop_algorithm)
     env = {"DAGENGINE__EXECUTORS__LOCAL__OPTIONS": json.dumps(OPTIONS)}
     with run_serve(tmp_path / "home", "--algorithms", str(algorithms), env=env) as service:
         service.session.headers["Connection"] = "close"  # else one api worker gets every call

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from tests.support.length import IS_LONG
 from tests.support.ports import find_free_port
 from tests.support.services import (
     RunningService,
+    put_algorithms,
     run_dag_engine,
     run_operator_engine,
 )
@@ -54,9 +54,7 @@ class Site:
 
 @contextmanager
 def _run_site(folder: Path) -> Iterator[Site]:
-    algorithms = folder / "algorithms"
-    algorithms.mkdir()
-    shutil.copy(ledger_algorithm.__file__, algorithms / "write_ledger.py")
+    algorithms = put_algorithms(folder / "algorithms", ledger_algorithm)
     api_port, scheduler_port = find_free_port(), find_free_port()
     # The engine must not be given up while it is cut off: here it is about its spool.
     leases = {"DAGENGINE__SCHEDULER__ENGINE_LEASE_S": "120"}

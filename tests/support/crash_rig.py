@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import json
 import secrets
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,7 +21,7 @@ from dag_engine.storage.database import Database
 from tests.support import crash_algorithms
 from tests.support.databases import fresh_mysql_url, sqlite_url
 from tests.support.failpoints.control import FailpointFolder
-from tests.support.services import RunningService, dagengine, run_serve
+from tests.support.services import RunningService, dagengine, put_algorithms, run_serve
 from tests.support.stored_replay import Replayed, replay_database
 from tests.support.waiting import wait_until
 
@@ -260,9 +259,7 @@ def open_crash_rig(folder: Path, dialect: str) -> Iterator[CrashRig]:
 
 @contextmanager
 def _run_service(folder: Path, database_url: str) -> Iterator[CrashRig]:
-    algorithms = folder / "algorithms"
-    algorithms.mkdir(parents=True)
-    shutil.copy(crash_algorithms.__file__, algorithms / "crash_step.py")
+    algorithms = put_algorithms(folder / "algorithms", crash_algorithms)
     config = folder / "config.yaml"
     config.write_text(
         "executors: {local: {slots: 6, options: {preload: [], start_report_s: 0.05}}}\n"

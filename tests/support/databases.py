@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,12 @@ def expire_lease(database: Database) -> None:
             "UPDATE leader SET lease_until = '2020-01-01 00:00:00.000000'"
         )
     )
+
+
+def lost_answer(database: Database) -> Exception:
+    """Make what the driver raises where a commit's answer does not come."""
+    if database.dialect == "sqlite":
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+        return error
+    return pymysql.err.OperationalError(2013, "Lost connection to MySQL server during query")

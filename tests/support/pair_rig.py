@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,7 +19,13 @@ from tests.support import crash_algorithms
 from tests.support.databases import fresh_mysql_url, server_url
 from tests.support.failpoints.control import FailpointFolder
 from tests.support.ports import find_free_port
-from tests.support.services import RunningService, dagengine, kill_service, start_service
+from tests.support.services import (
+    RunningService,
+    dagengine,
+    kill_service,
+    put_algorithms,
+    start_service,
+)
 from tests.support.stored_replay import replay_database
 from tests.support.tcp_proxy import TcpProxy, open_proxy
 from tests.support.waiting import wait_until
@@ -181,9 +186,7 @@ def open_pair(
 
 
 def _plan(pair: Pair, url: str, stack: ExitStack, lease_s: float, n_operator_engines: int) -> None:
-    algorithms = pair.folder / "algorithms"
-    algorithms.mkdir(parents=True)
-    shutil.copy(crash_algorithms.__file__, algorithms / "crash_step.py")
+    algorithms = put_algorithms(pair.folder / "algorithms", crash_algorithms)
     common = {
         "DAGENGINE__STORE__URL": f"file://{pair.folder / 'artifacts'}",
         "DAGENGINE__ALGORITHMS__PATHS": str(algorithms),

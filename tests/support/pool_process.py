@@ -1,21 +1,23 @@
 """A real pool supervisor for tests: started, killed, restarted, and nothing left behind."""
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from executors.base import ExecutorSettings
-from executors.contract_tools import wait_until
+from executors.base import ExecutorSettings, Outcome, Task
+from executors.contract_tools import Listener, wait_until
 from executors.local import proctree
 from executors.local.client import LocalExecutor, is_pool_reachable
 from executors.local.launch import supervisor_command
 
 ROOT = Path(__file__).parents[2]
 FAULT_OPERATORS = str(Path(__file__).with_name("fault_operators.py"))
+_indexes = itertools.count(1)
 
 
 class PoolProcess:
@@ -77,3 +79,30 @@ def run_pool(
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         assert remains == []
+
+
+Pools = Callable[..., PoolProcess]
+Listen = Callable[[PoolProcess], Listener]
+
+
+def make_task(operator: str, **fields: Any) -> Task:
+    """Make a task of a fault operator, of a run that all tasks of these tests belong to."""
+    index = next(_indexes)
+    return Task(
+        attempt_id=f"rpool.{index}.1",
+        run_id="rpool",
+        operator=operator,
+        index=index,
+        attempt=1,
+        algorithm=operator,
+        entry=f"{FAULT_OPERATORS}:{operator}",
+        n_outputs=1,
+        folder="file:///nowhere",
+        **fields,
+    )
+
+
+def first_told(pool: PoolProcess) -> dict[str, Outcome]:
+    """Give what a client that is new is told first, by attempt."""
+    with contextlib.closing(pool.make_client()) as client:
+        return {outcome.attempt_id: outcome for outcome in client.poll(2.0)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dag_engine.storage.rows import NewRun, RunRecord
 from dag_engine.storage.scheduler_store import SchedulerStore
 from executors.transport.http_client import HttpClient
 from executors.transport.http_server import HttpServer
+from tests.support.engine_stand_in import EngineStandIn
 from tests.support.waiting import wait_until
 
 SECRET = "installation secret"
@@ -131,3 +133,7 @@ def _plan_tasks(operators: tuple[str, ...], fields: dict[str, Any]) -> list[Plan
             )
         )
     return planned
+
+
+StartScheduler = Callable[..., SchedulerRig]
+StartEngine = Callable[..., EngineStandIn]

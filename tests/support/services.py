@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import requests
@@ -193,6 +195,14 @@ def make_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         name: value for name, value in os.environ.items() if not name.startswith("DAGENGINE")
     }
     return environment | dict(extra or {})
+
+
+def put_algorithms(folder: Path, *modules: ModuleType) -> Path:
+    """Put modules of algorithms where a service finds them: in a new folder, which is given."""
+    folder.mkdir(parents=True)
+    for module in modules:
+        shutil.copy(str(module.__file__), folder)
+    return folder
 
 
 def find_marked(mark: str) -> list[str]:

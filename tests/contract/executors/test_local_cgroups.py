@@ -5,7 +5,6 @@ written that is version 1; the same tests run on version 2 if it is there.
 """
 
 import contextlib
-import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -18,10 +17,9 @@ from executors.contract_tools import Ledger, Listener, is_alive, submit
 from executors.local import cgroups, pens
 from executors.local.cgroups import open_cages
 from executors.local.options import PoolPaths
-from tests.support.pool_process import FAULT_OPERATORS, PoolProcess, run_pool
+from tests.support import pool_process
+from tests.support.pool_process import PoolProcess, run_pool
 from tests.support.waiting import wait_until
-
-_indexes = itertools.count(1)
 
 
 def own_cgroup() -> Path:
@@ -36,13 +34,6 @@ def own_cgroup() -> Path:
 @pytest.fixture
 def base() -> Path:
     return own_cgroup()
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> ExecutorSettings:
-    return ExecutorSettings(
-        home=str(tmp_path), logs=str(tmp_path / "logs"), store_url=f"file://{tmp_path}/store"
-    )
 
 
 Start = Callable[..., tuple[PoolProcess, Listener]]
@@ -60,26 +51,8 @@ def start(base: Path, settings: ExecutorSettings) -> Iterator[Start]:
     wait_until(lambda: not folders_of(base, settings), message="cgroups are left behind")
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "ledger")
-
-
 def make_task(operator: str, memory_mb: int | None = None, **fields: object) -> Task:
-    index = next(_indexes)
-    return Task(
-        attempt_id=f"rcage.{index}.1",
-        run_id="rcage",
-        operator=operator,
-        index=index,
-        attempt=1,
-        algorithm=operator,
-        entry=f"{FAULT_OPERATORS}:{operator}",
-        n_outputs=1,
-        folder="file:///nowhere",
-        resources=Resources(memory_mb=memory_mb),
-        **fields,
-    )
+    return pool_process.make_task(operator, resources=Resources(memory_mb=memory_mb), **fields)
 
 
 def folders_of(base: Path, settings: ExecutorSettings) -> list[Path]:

@@ -1,54 +1,29 @@
 """Limits that a pool keeps without cgroups, with a real supervisor."""
 
-import contextlib
-import itertools
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from executors.base import ExecutorSettings, Outcome, Task
-from executors.contract_tools import Listener, submit
-from tests.support.pool_process import FAULT_OPERATORS, run_pool
+from executors.base import Outcome
+from executors.contract_tools import submit
+from tests.support.pool_process import Listen, Pools, make_task
 
-_indexes = itertools.count(1)
 Run = Callable[..., Outcome]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+def start(start_pool: Pools, listen: Listen) -> Callable[..., Run]:
     """Start a pool of one worker; gives a function that runs an operator in it to its end."""
-    settings = ExecutorSettings(
-        home=str(tmp_path), logs=str(tmp_path / "logs"), store_url=f"file://{tmp_path}/store"
-    )
-    with contextlib.ExitStack() as stack:
 
-        def make(**options: object) -> Run:
-            pool = stack.enter_context(run_pool(settings, {"workers": 1, **options}))
-            listener = Listener(stack.enter_context(contextlib.closing(pool.make_client())))
+    def make(**options: object) -> Run:
+        listener = listen(start_pool(workers=1, **options))
 
-            def run(operator: str, **params: object) -> Outcome:
-                return listener.end_of(submit(listener.executor, make_task(operator, params)))
+        def run(operator: str, **params: object) -> Outcome:
+            return listener.end_of(submit(listener.executor, make_task(operator, params=params)))
 
-            return run
+        return run
 
-        yield make
-
-
-def make_task(operator: str, params: dict[str, object]) -> Task:
-    index = next(_indexes)
-    return Task(
-        attempt_id=f"rlimit.{index}.1",
-        run_id="rlimit",
-        operator=operator,
-        index=index,
-        attempt=1,
-        algorithm=operator,
-        entry=f"{FAULT_OPERATORS}:{operator}",
-        params=params,
-        n_outputs=1,
-        folder="file:///nowhere",
-    )
+    return make
 
 
 def test_worker_that_is_left_with_open_files_is_replaced(start: Callable[..., Run]) -> None:

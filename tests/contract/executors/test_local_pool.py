@@ -1,88 +1,33 @@
 """What the local pool promises beyond the contract of executors, with a real supervisor."""
 
 import contextlib
-import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from executors.base import ExecutorSettings, Outcome, Resources, Task
+from executors.base import ExecutorSettings, Resources, Task
 from executors.contract_tools import Ledger, Listener, is_alive, submit
 from executors.errors import ExecutorError, ExecutorUnavailableError
 from executors.local.client import is_pool_reachable
 from executors.local.launch import supervisor_command
-from tests.support.pool_process import FAULT_OPERATORS, ROOT, PoolProcess, run_pool
+from tests.support.pool_process import (
+    ROOT,
+    Listen,
+    PoolProcess,
+    Pools,
+    first_told,
+    make_task,
+)
 from tests.support.waiting import wait_until
-
-_indexes = itertools.count(1)
-Pools = Callable[..., PoolProcess]
-
-
-def make_task(operator: str, **fields: object) -> Task:
-    index = next(_indexes)
-    return Task(
-        attempt_id=f"rpool.{index}.1",
-        run_id="rpool",
-        operator=operator,
-        index=index,
-        attempt=1,
-        algorithm=operator,
-        entry=f"{FAULT_OPERATORS}:{operator}",
-        n_outputs=1,
-        folder="file:///nowhere",
-        **fields,
-    )
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> ExecutorSettings:
-    return ExecutorSettings(
-        home=str(tmp_path), logs=str(tmp_path / "logs"), store_url=f"file://{tmp_path}/store"
-    )
-
-
-@pytest.fixture
-def start_pool(settings: ExecutorSettings) -> Iterator[Pools]:
-    with contextlib.ExitStack() as stack:
-
-        def start(**options: object) -> PoolProcess:
-            return stack.enter_context(run_pool(settings, options))
-
-        yield start
-
-
-@pytest.fixture
-def listen() -> Iterator[Callable[[PoolProcess], Listener]]:
-    with contextlib.ExitStack() as stack:
-
-        def make(pool: PoolProcess) -> Listener:
-            client = stack.enter_context(contextlib.closing(pool.make_client()))
-            return Listener(client)
-
-        yield make
-
-
-Listen = Callable[[PoolProcess], Listener]
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "ledger")
 
 
 def worker_pids(listener: Listener) -> set[int]:
     return {worker["pid"] for worker in listener.executor.status()["workers"]}
-
-
-def first_told(pool: PoolProcess) -> dict[str, Outcome]:
-    with contextlib.closing(pool.make_client()) as client:
-        return {outcome.attempt_id: outcome for outcome in client.poll(2.0)}
 
 
 # --- death and restart of the supervisor ----------------------------------------------------------

@@ -1,61 +1,11 @@
 """How the local pool stops: what runs may end, the rest is handed back, and all of it is told."""
 
-import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
-
-from executors.base import ExecutorSettings, Outcome, Task
-from executors.contract_tools import Ledger, Listener, is_alive, submit
-from tests.support.pool_process import FAULT_OPERATORS, PoolProcess, run_pool
-
-Pools = Callable[..., PoolProcess]
-Listen = Callable[[PoolProcess], Listener]
-_indexes = iter(range(1, 100))
-
-
-def make_task(operator: str, **params: str) -> Task:
-    index = next(_indexes)
-    return Task(
-        attempt_id=f"rstop.{index}.1",
-        run_id="rstop",
-        operator=operator,
-        index=index,
-        attempt=1,
-        algorithm=operator,
-        entry=f"{FAULT_OPERATORS}:{operator}",
-        params=dict(params),
-        n_outputs=1,
-        folder="file:///nowhere",
-    )
-
-
-@pytest.fixture
-def start_pool(tmp_path: Path) -> Iterator[Pools]:
-    settings = ExecutorSettings(
-        home=str(tmp_path), logs=str(tmp_path / "logs"), store_url=f"file://{tmp_path}/store"
-    )
-    with contextlib.ExitStack() as stack:
-        yield lambda **options: stack.enter_context(run_pool(settings, options))
-
-
-@pytest.fixture
-def listen() -> Iterator[Listen]:
-    with contextlib.ExitStack() as stack:
-        yield lambda pool: Listener(stack.enter_context(contextlib.closing(pool.make_client())))
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "ledger")
-
-
-def first_told(pool: PoolProcess) -> dict[str, Outcome]:
-    with contextlib.closing(pool.make_client()) as client:
-        return {outcome.attempt_id: outcome for outcome in client.poll(2.0)}
+from executors.contract_tools import Ledger, is_alive, submit
+from tests.support.pool_process import Listen, Pools, first_told, make_task
 
 
 def test_stop_lets_what_runs_end_and_hands_back_what_waits_and_what_comes(
@@ -65,11 +15,11 @@ def test_stop_lets_what_runs_end_and_hands_back_what_waits_and_what_comes(
     listener = listen(pool)
     gate = tmp_path / "gate"
     params = {"ledger": str(ledger.path), "gate": str(gate)}
-    running = submit(listener.executor, make_task("ok", **params))
+    running = submit(listener.executor, make_task("ok", params=params))
     ledger.pid_of("ok")
-    waiting = submit(listener.executor, make_task("ok", **params))
+    waiting = submit(listener.executor, make_task("ok", params=params))
     os.kill(pool.pid, signal.SIGUSR1)
-    for handle in (waiting, submit(listener.executor, make_task("ok", **params))):
+    for handle in (waiting, submit(listener.executor, make_task("ok", params=params))):
         end = listener.end_of(handle)
         assert (end.state, end.reason, end.is_handed_back) == ("failed", "lost", True)
         assert end.started_at is None
@@ -84,7 +34,7 @@ def test_stop_tells_what_it_kills_before_it_is_over(
 ) -> None:
     pool = start_pool(workers=2)
     listener = listen(pool)
-    task = make_task("forks_setsid_child", ledger=str(ledger.path))
+    task = make_task("forks_setsid_child", params={"ledger": str(ledger.path)})
     running = submit(listener.executor, task)
     child, parent = ledger.pid_of("child"), ledger.pid_of("parent")
     listener.wait_for(running, "started")
@@ -105,7 +55,7 @@ def test_signal_to_the_supervisor_alone_is_no_stop_in_good_order(
 ) -> None:
     pool = start_pool(workers=1)
     params = {"ledger": str(ledger.path)}
-    running = submit(listen(pool).executor, make_task("hang", **params))
+    running = submit(listen(pool).executor, make_task("hang", params=params))
     ledger.pid_of("hang")
     pool.stop()
     pool.start()

@@ -18,10 +18,9 @@ PRELOADED = [*LIBRARIES, "executors.runtime.attempt", MODULE]
 
 
 @pytest.mark.parametrize("preload", [[], PRELOADED], ids=["loaded by the task", "preloaded"])
-def test_threads_keep_to_a_tasks_share_of_the_cores(tmp_path: Path, preload: list[str]) -> None:
-    settings = ExecutorSettings(
-        home=str(tmp_path), logs=str(tmp_path / "logs"), store_url=f"file://{tmp_path}/store"
-    )
+def test_threads_keep_to_a_tasks_share_of_the_cores(
+    tmp_path: Path, settings: ExecutorSettings, preload: list[str]
+) -> None:
     with run_pool(settings, {"workers": 1, "preload": preload}) as pool:
         executor = pool.make_client()
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
-import sqlite3
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +25,7 @@ from dag_engine.storage import commands, engines, events, runs, tasks
 from dag_engine.storage.database import Database
 from dag_engine.storage.errors import BatchRefusedError, LeadershipLostError
 from dag_engine.storage.scheduler_store import SchedulerStore
+from tests.support.databases import lost_answer
 from tests.support.stored_samples import (
     MOMENT,
     accept_sample_run,
@@ -212,14 +212,6 @@ def test_a_store_that_never_led_cannot_write(open_store: Callable[..., Scheduler
 
 
 # --- failures -------------------------------------------------------------------------------------
-
-
-def lost_answer(database: Database) -> Exception:
-    if database.dialect == "sqlite":
-        error = sqlite3.OperationalError("disk I/O error")
-        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
-        return error
-    return pymysql.err.OperationalError(2013, "Lost connection to MySQL server during query")
 
 
 class Interrupted:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +16,7 @@ from dag_engine.storage.errors import (
     PreconditionFailedError,
 )
 from dag_engine.storage.rows import NewEdge, NewOperator
+from tests.support.at_once import run_at_once
 from tests.support.stored_samples import make_new_dag
 
 
@@ -180,23 +180,6 @@ def test_versions_are_paged_newest_first(database: Database) -> None:
 
 
 def test_posts_at_once_make_one_dag_and_one_version_each_content(database: Database) -> None:
-    n_threads = 8
-    barrier = threading.Barrier(n_threads)
-    ids: list[str] = []
-    failures: list[Exception] = []
-
-    def post(number: int) -> None:
-        barrier.wait()
-        try:
-            ids.append(dags.store_dag(database, make_new_dag(f"{number % 2}")).dag.id)
-        except Exception as error:  # noqa: BLE001 - shown by the assertion below
-            failures.append(error)
-
-    threads = [threading.Thread(target=post, args=(number,)) for number in range(n_threads)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    ids = run_at_once(8, lambda n: dags.store_dag(database, make_new_dag(f"{n % 2}")).dag.id)
     assert len(set(ids)) == 1
     assert dags.get_dag(database, "default", ids[0]).n_versions == 2

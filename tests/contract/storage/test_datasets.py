@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from dag_engine.storage.database import Database
 from dag_engine.storage.errors import NotFoundError
 from dag_engine.storage.rows import DatasetRecord, Inspection, NewDatasetVersion
 from executors.base import DatasetRef
+from tests.support.at_once import run_at_once
 
 
 def add(database: Database, dataset_id: str | None = "40", **changes: Any) -> DatasetRecord:
@@ -126,18 +126,7 @@ def test_what_a_worker_found_is_kept(database: Database) -> None:
 
 
 def test_uploads_at_once_get_different_versions(database: Database) -> None:
-    versions: list[int] = []
-    barrier = threading.Barrier(6)
-
-    def upload() -> None:
-        barrier.wait()
-        versions.append(add(database).latest.version)
-
-    threads = [threading.Thread(target=upload) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    versions = run_at_once(6, lambda _: add(database).latest.version)
     page = datasets.list_versions(database, "default", "40")
     assert [version.version for version in page.items] == [6, 5, 4, 3, 2, 1]
     assert max(versions) == 6

@@ -34,8 +34,7 @@ from dag_engine.storage.errors import StorageError
 from dag_engine.storage.moments import to_text
 from dag_engine.storage.rows import NewRun
 from dag_engine.storage.scheduler_store import SchedulerStore
-from tests.contract.storage.test_commit import lost_answer
-from tests.support.databases import expire_lease
+from tests.support.databases import expire_lease, lost_answer
 from tests.support.simulation.store import MemoryStore
 from tests.support.simulation.tables import (
     ArtifactTuple,

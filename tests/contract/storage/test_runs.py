@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any
 
@@ -14,6 +13,8 @@ from dag_engine.storage.database import Database
 from dag_engine.storage.errors import IdempotencyConflictError, NotFoundError
 from dag_engine.storage.rows import IdempotencyKey, NewRun, RunMark
 from dag_engine.storage.scheduler_store import SchedulerStore
+from tests.support.at_once import run_at_once
+from tests.support.databases import lost_answer
 from tests.support.stored_samples import (
     MOMENT,
     accept_sample_run,
@@ -123,23 +124,7 @@ def test_a_key_that_comes_with_another_request_is_refused(
 
 
 def test_many_requests_at_once_with_one_key_make_one_run(database: Database) -> None:
-    n_threads = 16
-    barrier = threading.Barrier(n_threads)
-    found: list[Any] = []
-
-    def post() -> None:
-        barrier.wait()
-        try:
-            found.append(runs.accept_run(database, new_run(), idempotency_key=KEY))
-        except Exception as error:  # noqa: BLE001 - shown by the assertion below
-            found.append(error)
-
-    threads = [threading.Thread(target=post) for _ in range(n_threads)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [accepted for accepted in found if isinstance(accepted, Exception)] == []
+    found = run_at_once(16, lambda _: runs.accept_run(database, new_run(), idempotency_key=KEY))
     assert len({accepted.run.id for accepted in found}) == 1
     assert sum(accepted.is_new for accepted in found) == 1
     assert len(runs.list_runs(database, "default").items) == 1
@@ -191,22 +176,9 @@ def test_a_run_that_is_refused_leaves_no_definition(database: Database) -> None:
 
 
 def test_the_same_definition_posted_by_many_at_once_is_one_dag(database: Database) -> None:
-    barrier = threading.Barrier(8)
-    found: list[Any] = []
-
-    def post() -> None:
-        barrier.wait()
-        try:
-            found.append(runs.accept_run(database, new_run(), definition=make_new_dag("one")).run)
-        except Exception as error:  # noqa: BLE001 - shown by the assertion below
-            found.append(error)
-
-    threads = [threading.Thread(target=post) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [one for one in found if isinstance(one, Exception)] == []
+    found = run_at_once(
+        8, lambda _: runs.accept_run(database, new_run(), definition=make_new_dag("one")).run
+    )
     assert len({run.id for run in found}) == 8
     assert {(run.dag_id, run.dag_version) for run in found} == {(found[0].dag_id, 1)}
 
@@ -277,8 +249,6 @@ def test_marks_and_counts_follow_the_scheduler(database: Database, leader: Sched
 def test_a_run_whose_commit_broke_off_is_not_made_twice(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.contract.storage.test_commit import lost_answer
-
     real = database._write_unlocked
     calls: list[int] = []
 

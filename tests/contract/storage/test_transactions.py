@@ -23,6 +23,7 @@ from dag_engine.config import DatabaseConfig
 from dag_engine.storage import tables, tokens
 from dag_engine.storage.database import Database
 from dag_engine.storage.errors import DatabaseUnavailableError, ForkedDatabaseError
+from tests.support.databases import lost_answer, open_migrated, sqlite_url
 from tests.support.stored_samples import accept_sample_run
 from tests.support.waiting import wait_until
 
@@ -212,8 +213,6 @@ sys.stdin.read()
 
 
 def test_a_process_that_holds_sqlites_write_lock_only_costs_time(tmp_path: Path) -> None:
-    from tests.support.databases import open_migrated, sqlite_url
-
     database = open_migrated(sqlite_url(tmp_path))
     assert database.write_lock is not None
     holder = subprocess.Popen(
@@ -295,8 +294,6 @@ def test_a_commit_whose_answer_is_lost_is_repeated_with_the_whole_function(
     database: Database,
 ) -> None:
     """An event hook raises after the real COMMIT, as a proxy that drops the answer would."""
-    from tests.contract.storage.test_commit import lost_answer
-
     calls = itertools.count(1)
     is_armed = [True]
 

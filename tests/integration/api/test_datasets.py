@@ -4,29 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from urllib3 import encode_multipart_formdata
 
 from dag_engine.storage import runs as stored_runs
 from executors.base import ArtifactRef
 from tests.support.api_rig import ApiRig
 from tests.support.example_catalogue import make_offer
+from tests.support.uploading import CSV, post_form, upload
 
-CSV = "年龄,y\n23,1\n42,0\n".encode()
 PREVIEW = {
     "columns": [{"name": "年龄", "type": "int64"}, {"name": "y", "type": "int64"}],
     "rows": 2,
     "items": [[23, 1], [42, 0]],
 }
-
-
-def upload(rig: ApiRig, data: bytes = CSV, filename: str = "表.csv", **fields: str) -> Any:
-    return post_form(rig, {**fields, "file": (filename, data)})
-
-
-def post_form(rig: ApiRig, fields: Any) -> Any:
-    # written here: the test client of werkzeug leaves temporary files of large forms open
-    body, content_type = encode_multipart_formdata(fields)
-    return rig.client.post("/api/v1/datasets", data=body, content_type=content_type)
 
 
 def stored_files(rig: ApiRig) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.api.test_datasets import CSV, upload
 from tests.support.api_rig import ApiRig
 from tests.support.call_recorder import record_file_calls
+from tests.support.uploading import CSV, upload
 
 
 def test_an_upload_is_synced_whole_before_it_has_its_name(

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,7 +7,7 @@ from dag_engine.config import DatabaseConfig
 from dag_engine.storage.database import Database
 from dag_engine.storage.migrate import upgrade_database
 from tests.support.engine_stand_in import EngineStandIn
-from tests.support.scheduler_rig import SchedulerRig
+from tests.support.scheduler_rig import SchedulerRig, StartEngine, StartScheduler
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def start_scheduler(database: Database, tmp_path: Path) -> Iterator[Callable[..., SchedulerRig]]:
+def start_scheduler(database: Database, tmp_path: Path) -> Iterator[StartScheduler]:
     rigs: list[SchedulerRig] = []
 
     def start(**changes) -> SchedulerRig:
@@ -33,7 +33,7 @@ def start_scheduler(database: Database, tmp_path: Path) -> Iterator[Callable[...
 
 
 @pytest.fixture
-def start_engine() -> Iterator[Callable[..., EngineStandIn]]:
+def start_engine() -> Iterator[StartEngine]:
     engines: list[EngineStandIn] = []
 
     def start(rig: SchedulerRig, engine_id: str = "e1", **changes) -> EngineStandIn:

@@ -3,8 +3,6 @@
 Bears S40: no token but that of the attempt itself makes a report count.
 """
 
-from collections.abc import Callable
-
 import msgspec
 import pytest
 
@@ -15,14 +13,11 @@ from dag_engine.storage.database import Database
 from dag_engine.storage.token_book import TokenBook
 from executors.base import Report
 from executors.transport.http_client import HttpClient
-from tests.support.engine_stand_in import EngineStandIn
 from tests.support.live_runs import ended
-from tests.support.scheduler_rig import SECRET, SchedulerRig
+from tests.support.scheduler_rig import SECRET, SchedulerRig, StartEngine, StartScheduler
 from tests.support.tokens import make_tokens
 from tests.support.waiting import wait_until
 
-StartScheduler = Callable[..., SchedulerRig]
-StartEngine = Callable[..., EngineStandIn]
 ROUTES = {
     "POST /internal/v1/operator-engines": Role.OPERATOR,
     "POST /internal/v1/operator-engines/e1/heartbeat": Role.OPERATOR,

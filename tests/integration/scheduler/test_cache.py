@@ -6,7 +6,6 @@ import datetime as dt
 import functools
 import hashlib
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,10 @@ from dag_engine.storage.rows import TaskRecord
 from executors.base import ArtifactRef, InventoryItem, Outcome
 from tests.support.engine_stand_in import EngineStandIn
 from tests.support.live_runs import ended
-from tests.support.scheduler_rig import SchedulerRig
+from tests.support.scheduler_rig import SchedulerRig, StartEngine, StartScheduler
 from tests.support.stored_replay import replay_database
 from tests.support.waiting import wait_until
 
-StartEngine = Callable[..., EngineStandIn]
-StartScheduler = Callable[..., SchedulerRig]
 MAY_BE_CACHED = {"work_base": "same", "seed": 7}
 
 

@@ -1,7 +1,6 @@
 """The scheduler over its real store and its real server, with an engine played by the test."""
 
 import threading
-from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -10,13 +9,9 @@ from dag_engine.storage import events
 from dag_engine.storage.database import Database
 from executors.base import InventoryItem, Outcome, RegistrationReply, Report
 from executors.transport.http_client import HttpClient
-from tests.support.engine_stand_in import EngineStandIn
 from tests.support.live_runs import ended
-from tests.support.scheduler_rig import SchedulerRig
+from tests.support.scheduler_rig import StartEngine, StartScheduler
 from tests.support.waiting import wait_until
-
-StartScheduler = Callable[..., SchedulerRig]
-StartEngine = Callable[..., EngineStandIn]
 
 
 def _started(attempt_id: str) -> Outcome:

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import threading
-from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -14,11 +13,8 @@ from executors.base import Heartbeat, HeartbeatReply, InventoryItem, Outcome, Re
 from executors.transport.http_client import HttpClient
 from tests.support.engine_stand_in import EngineStandIn
 from tests.support.live_runs import ended
-from tests.support.scheduler_rig import SchedulerRig
+from tests.support.scheduler_rig import StartEngine, StartScheduler
 from tests.support.waiting import wait_until
-
-StartScheduler = Callable[..., SchedulerRig]
-StartEngine = Callable[..., EngineStandIn]
 
 TOO_LARGE = {"log_bytes": 2**63}
 TOO_EARLY = {"ended_at": dt.datetime.min.replace(tzinfo=dt.timezone(dt.timedelta(hours=9)))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -17,15 +17,12 @@ from dag_engine.storage.secret_rows import SecretPlace
 from dag_engine.storage.vault import Opened, Vault
 from executors.errors import SealError
 from executors.sealing import make_private_key, open_task, public_key_of, seal_task
-from tests.support.engine_stand_in import EngineStandIn
 from tests.support.live_runs import ended
-from tests.support.scheduler_rig import SchedulerRig
+from tests.support.scheduler_rig import SchedulerRig, StartEngine, StartScheduler
 from tests.support.waiting import wait_until
 
 SECRET = "Kanarienvogel-4711"
 URL = f"mysql+pymysql://root:{SECRET}@db/bank"
-StartScheduler = Callable[..., SchedulerRig]
-StartEngine = Callable[..., EngineStandIn]
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,14 @@ from dag_engine.storage.database import Database
 from tests.support import ledger_algorithm
 from tests.support.mariadb_server import MariaDbServer
 from tests.support.ports import find_free_port
-from tests.support.services import MARK, RunningService, dagengine, kill_service, start_service
+from tests.support.services import (
+    MARK,
+    RunningService,
+    dagengine,
+    kill_service,
+    put_algorithms,
+    start_service,
+)
 from tests.support.tcp_proxy import CommitWatcher, PostWatcher, TcpProxy, Watcher
 from tests.support.waiting import wait_until
 
@@ -167,9 +173,7 @@ def run_cluster(
 
 
 def _plan(folder: Path, server: MariaDbServer | None, lease_s: float, n_slots: int) -> Cluster:
-    algorithms = folder / "algorithms"
-    algorithms.mkdir(parents=True)
-    shutil.copy(ledger_algorithm.__file__, algorithms / "write_ledger.py")
+    algorithms = put_algorithms(folder / "algorithms", ledger_algorithm)
     url = server.make_database() if server else f"sqlite:///{folder / 'dagengine.db'}"
     cluster = Cluster(folder, url, server, lease_s)
     secret = secrets.token_hex(32)

@@ -18,6 +18,7 @@ from dag_engine.cli.home import prepare_home
 from dag_engine.cli.news import LogNews, describe_death, parse_event
 from dag_engine.cli.readiness import wait_for_ready, wait_for_registered
 from dag_engine.config import Config
+from tests.support.at_once import run_at_once
 from tests.support.canned_api import run_canned_api
 
 
@@ -35,19 +36,7 @@ def test_first_start_makes_a_private_home_and_later_ones_keep_it(tmp_path: Path)
 
 
 def test_two_first_starts_at_once_agree_on_the_secret(tmp_path: Path) -> None:
-    found: list[str] = []
-    barrier = threading.Barrier(8)
-
-    def start() -> None:
-        barrier.wait()
-        found.append(prepare_home(tmp_path / "home").secret)
-
-    threads = [threading.Thread(target=start) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 8
+    found = run_at_once(8, lambda _: prepare_home(tmp_path / "home").secret)
     assert len(set(found)) == 1
 
 

@@ -8,62 +8,10 @@ import pytest
 from msgspec import structs
 
 from dag_engine.core import machine
-from dag_engine.core.live import Decision, LiveRun, LiveTask, attempt_id_of, provider
+from dag_engine.core.live import LiveRun, provider
 from dag_engine.core.states import FINAL_RUN_STATES, TASK_MOVES, RunState, TaskState
 from executors.base import Outcome
-from tests.support.live_runs import NOON, ended, make_run, states_of
-
-
-class Stage:
-    """Plays a run by hand: everything that is ready is handed out at once unless told otherwise."""
-
-    def __init__(self, run: LiveRun) -> None:
-        self.run = run
-        self.now = NOON
-        self.decisions: list[Decision] = []
-        self.waiting: list[LiveTask] = []
-        self.timers: list = []
-        self.kills: list[str] = []
-
-    def decide(self, function, *args):
-        self.now += dt.timedelta(seconds=1)
-        out = Decision(now=self.now)
-        result = function(self.run, *args, out)
-        self.waiting += [task for _, task in out.ready]
-        self.timers += out.timers
-        self.kills += [attempt_id for _, attempt_id in out.kills]
-        self.decisions.append(out)
-        return result
-
-    def hand_out_all(self) -> None:
-        waiting, self.waiting = self.waiting, []
-        for task in waiting:
-            if task.state in (TaskState.PENDING, TaskState.READY, TaskState.RETRYING):
-                self.decide(machine.hand_out, task, "engine")
-
-    def start(self) -> "Stage":
-        self.decide(machine.start_run)
-        self.hand_out_all()
-        return self
-
-    def end(self, operator: str, state: str = "succeeded", reason: str = "") -> str:
-        task = self.task(operator)
-        outcome = ended(self.attempt(operator), state, reason)
-        verdict = self.decide(machine.attempt_ended, task.plan.index, outcome)
-        self.hand_out_all()
-        return verdict
-
-    def task(self, operator: str) -> LiveTask:
-        return next(task for task in self.run.tasks if task.plan.operator == operator)
-
-    def attempt(self, operator: str) -> str:
-        task = self.task(operator)
-        return attempt_id_of(self.run.run_id, task.plan.index, task.row.attempt)
-
-    @property
-    def states(self) -> dict[str, str]:
-        return states_of(self.run)
-
+from tests.support.live_runs import Stage, ended, make_run
 
 DIAMOND = [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")]
 

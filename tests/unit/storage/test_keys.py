@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import stat
-import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from dag_engine.config import Config, SecretsConfig
 from dag_engine.storage import keys
 from dag_engine.storage.errors import SecretKeyError
+from tests.support.at_once import run_at_once
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 OTHER = base64.b64encode(bytes(32)).decode()
@@ -41,21 +41,12 @@ def test_the_first_start_makes_a_private_key_and_later_ones_keep_it(tmp_path: Pa
 
 def test_two_first_starts_at_once_agree_on_the_key(tmp_path: Path) -> None:
     config = make_config(tmp_path)
-    barrier = threading.Barrier(8)
-    found: list[str] = []
 
-    def start() -> None:
-        barrier.wait()
+    def start(_: int) -> str:
         keys.make_key_file(config)
-        found.append(keys.load_keys(config).current.id)
+        return keys.load_keys(config).current.id
 
-    threads = [threading.Thread(target=start) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 8
-    assert len(set(found)) == 1
+    assert len(set(run_at_once(8, start))) == 1
 
 
 def test_the_first_key_of_the_environment_seals_and_all_of_them_open(tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ from dag_engine.core import machine
 from dag_engine.core.changes import AttemptRow, EventRow
 from dag_engine.core.live import Decision
 from tests.support.event_replay import StoredState, check_stored, replay_events
-from tests.support.live_runs import ended, make_run
-from tests.unit.core.test_machine import Stage
+from tests.support.live_runs import Stage, ended, make_run
 
 DIAMOND = [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")]
 
