@@ -1,7 +1,7 @@
 """A load of small runs: posted under an Idempotency-Key until accepted, and counted afterwards.
 
-What a client may see while something is restarted is a broken connection or a 503; anything else
-is kept as unexpected.
+What a client may see while something is restarted is a broken connection or a 503 that says when to
+come again; anything else is kept as unexpected.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import itertools
 import json
 import secrets
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ class SmallRuns:
         self.unexpected: list[str] = []
         self.asked: set[str] = set()
         self.n_refused = 0
+        self.slowest_refusal_s = 0.0
         self._urls = urls
         self._ledger = ledger
         self._body = json.dumps(make_small_dag(ledger)).encode()
@@ -80,20 +82,26 @@ class SmallRuns:
     def post(self, session: requests.Session, url: str, key: str) -> bool:
         """Post once; true where it need not be repeated."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+        began = time.monotonic()
         try:
             reply = session.post(
                 f"{url}/api/v1/runs", data=self._body, headers=headers, timeout=_TIMEOUT_S
             )
         except requests.RequestException:
+            self._note_refusal(began)
             return False
-        if reply.status_code == 503:
+        if reply.status_code == 503 and reply.headers.get("Retry-After"):
             self.n_refused += 1
+            self._note_refusal(began)
             return False
         if reply.status_code == 202:
             self.accepted[key] = str(reply.json()["id"])
         else:
             self.unexpected.append(f"{reply.status_code} {reply.text[:300]}")
         return True
+
+    def _note_refusal(self, began: float) -> None:
+        self.slowest_refusal_s = max(self.slowest_refusal_s, time.monotonic() - began)
 
     def wait_for_more(self, number: int, timeout_s: float = 60.0) -> None:
         """Wait until so many more runs have been accepted."""
@@ -105,7 +113,7 @@ class SmallRuns:
         )
 
     def check(self, url: str, timeout_s: float = 120.0) -> None:
-        """Every accepted run succeeds, and none of its attempts was executed twice."""
+        """Every accepted run succeeds, all of it ran, and none of its attempts twice."""
         assert self.unexpected == []
         for run_id in self.accepted.values():
             wait_until(lambda run_id=run_id: _is_over(url, run_id), timeout_s, f"{run_id} goes on")
@@ -114,6 +122,10 @@ class SmallRuns:
         lines = Counter(self._ledger.read_text().splitlines())
         twice = {line: count for line, count in lines.items() if count > 1}
         assert twice == {}, f"attempts that were executed twice: {twice}"
+        n_ran = Counter(
+            task.partition(" ")[0] for task in {line.rpartition(" ")[0] for line in lines}
+        )
+        assert all(n_ran[run_id] == len(_EDGES) for run_id in self.accepted.values()), n_ran
 
     def count_extra_attempts(self) -> int:
         """Count the attempts beside the first one of each task."""
