@@ -12,6 +12,7 @@ import msgspec
 
 from dag_engine.api.errors import UnavailableError
 from dag_engine.api.guard import SECRET_HEADER
+from dag_engine.storage.errors import DatabaseUnavailableError
 from executors.transport.errors import ConnectionFailedError
 from executors.transport.http_client import HttpClient, HttpReply
 
@@ -42,12 +43,20 @@ class SchedulerClient:
         self._idle: deque[HttpClient] = deque(maxlen=_IDLE_CONNECTIONS)
 
     def leader(self) -> str:
-        """Return the leader's URL, empty where none leads; known again after a second."""
+        """Return the leader's URL, empty where none leads; known again after a second.
+
+        Raises `UnavailableError` where the database does not tell: who asks has stored its work
+        before, and a scheduler that cannot be found is no reason to take that back.
+        """
         now = time.monotonic()
         with self._lock:
             if self._leader and now - self._found_at < _LEADER_KEPT_S:
                 return self._leader
-        leader = self._find_leader()
+        try:
+            leader = self._find_leader()
+        except DatabaseUnavailableError as error:
+            text = "Which scheduler leads cannot be looked up just now."
+            raise UnavailableError("no_scheduler", text, 1) from error
         with self._lock:
             self._leader, self._found_at = leader, now
         return leader

@@ -4,6 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from dag_engine.storage import runs as stored_runs
+from dag_engine.storage.errors import DatabaseUnavailableError
 from tests.support.api_rig import YAML, ApiRig, write_dag
 from tests.support.example_catalogue import make_offer
 
@@ -297,3 +298,18 @@ def test_open_runs_are_limited_and_can_be_cancelled(make_rig: Callable[..., ApiR
     assert refused.headers["Retry-After"] == "5"
     assert other.status_code == 429
     assert cancelled.status_code == 202
+
+
+def test_what_is_stored_is_answered_though_the_database_does_not_tell_who_leads(
+    rig: ApiRig,
+) -> None:
+    def fail() -> str:
+        raise DatabaseUnavailableError("away by now")
+
+    scheduler = rig.services.scheduler
+    scheduler._find_leader = fail
+    run_id = rig.start("a")
+
+    assert rig.client.post(f"/api/v1/runs/{run_id}:cancel").status_code == 202
+    assert rig.client.get("/metrics").status_code == 200
+    assert rig.client.get("/healthz").get_json()["status"] == "degraded"
