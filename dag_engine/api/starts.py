@@ -27,7 +27,7 @@ from dag_engine.core.access import Role
 from dag_engine.core.states import FINAL_RUN_STATES, RunState
 from dag_engine.storage import dags as stored_dags
 from dag_engine.storage import runs as stored_runs
-from dag_engine.storage.rows import NewRun
+from dag_engine.storage.rows import IdempotencyKey, NewRun
 
 starts = Resource("starts", "Runs")
 _STARTED = {
@@ -53,11 +53,10 @@ def start_file(query: Query) -> Response:
     The options are query parameters.
     """
     here = services()
-    here.flood.check(caller().namespace)
     data, media_type = read_body(DAG_LIMIT_BYTES), dag_media_type()
     options = _convert_options(dict(query))
     key = read_key("start_file", options, media_type, body=data)
-    if (answer := find_started(here, key)) is not None:
+    if (answer := _let_in(here, key, is_dry=options.dry_run)) is not None:
         return answer
     catalogue = here.catalogue()
     document = check_document(here, data, media_type, catalogue)
@@ -88,10 +87,9 @@ def start_file(query: Query) -> Response:
 def start_dag(query: Query, dag_id: str) -> Response:
     """Start a stored definition, or a range of it."""
     here = services()
-    here.flood.check(caller().namespace)
     options = read_json(StartOptions, may_be_empty=True)
     key = read_key("start_dag", dag_id, options)
-    if (answer := find_started(here, key)) is not None:
+    if (answer := _let_in(here, key, is_dry=options.dry_run)) is not None:
         return answer
     found = stored_dags.get_dag(here.database, caller().namespace, dag_id)
     version = options.version or found.current.version
@@ -108,9 +106,8 @@ def retry_run(query: Query, run_id: str) -> Response:
     Idempotency-Key a repetition answers the run that the first call made.
     """
     here = services()
-    here.flood.check(caller().namespace)
     key = read_key("retry_run", run_id) or make_key(f"retry:{run_id}", "retry_run", run_id)
-    if (answer := find_started(here, key)) is not None:
+    if (answer := _let_in(here, key)) is not None:
         return answer
     run = stored_runs.get_run(here.database, caller().namespace, run_id)
     if run.state not in FINAL_RUN_STATES or run.state == RunState.SUCCEEDED:
@@ -127,8 +124,16 @@ def retry_run(query: Query, run_id: str) -> Response:
     return _start_version(here, run.dag_id, run.dag_version, options, key)
 
 
+def _let_in(here: Services, key: IdempotencyKey | None, *, is_dry: bool = False) -> Response | None:
+    """Answer a repetition, which starts nothing; what would start a run passes the flood gate."""
+    answer = find_started(here, key)
+    if answer is None and not is_dry:
+        here.flood.check(caller().namespace)
+    return answer
+
+
 def _start_version(
-    here: Services, dag_id: str, version: int, options: StartOptions, key: Any
+    here: Services, dag_id: str, version: int, options: StartOptions, key: IdempotencyKey | None
 ) -> Response:
     source = stored_dags.get_dag_source(here.database, caller().namespace, dag_id, version)
     catalogue = here.catalogue()

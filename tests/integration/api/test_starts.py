@@ -1,8 +1,10 @@
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from dag_engine.api.flood import FloodGate
 from dag_engine.storage import runs as stored_runs
 from dag_engine.storage.errors import DatabaseUnavailableError
 from tests.support.api_rig import YAML, ApiRig, write_dag
@@ -313,3 +315,42 @@ def test_what_is_stored_is_answered_though_the_database_does_not_tell_who_leads(
     assert rig.client.post(f"/api/v1/runs/{run_id}:cancel").status_code == 202
     assert rig.client.get("/metrics").status_code == 200
     assert rig.client.get("/healthz").get_json()["status"] == "degraded"
+
+
+def test_a_repetition_is_answered_where_no_other_start_is_let_in(rig: ApiRig) -> None:
+    failed = rig.start("a", name="x")
+    rig.play(failed, "failed", a="failed")
+    dag_id = rig.client.get(f"/api/v1/runs/{failed}").get_json()["dag_id"]
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("/api/v1/runs", {"data": write_dag("b"), "content_type": YAML}),
+        (f"/api/v1/dags/{dag_id}/runs", {"json": {}}),
+        (f"/api/v1/runs/{failed}:retry", {}),
+    ]
+
+    def start_all(key: str) -> list[Any]:
+        return [
+            rig.client.post(path, headers={"Idempotency-Key": f"{key}{number}"}, **body)
+            for number, (path, body) in enumerate(calls)
+        ]
+
+    first = start_all("k")
+    rig.services.flood = FloodGate(0, 1, lambda _: 1)
+    again, anew = start_all("k"), start_all("n")
+
+    assert [reply.status_code for reply in again] == [202, 202, 202]
+    assert [reply.get_json()["id"] for reply in again] == [one.get_json()["id"] for one in first]
+    assert [reply.status_code for reply in anew] == [429, 429, 429]
+
+
+def test_a_dry_run_costs_no_start(rig: ApiRig) -> None:
+    rig.services.flood = FloodGate(0.001, 0, lambda _: 0)
+    file: dict[str, Any] = {"data": write_dag("a"), "content_type": YAML}
+
+    dry = [rig.client.post("/api/v1/runs?dry_run=true", **file).status_code for _ in range(3)]
+    started = [rig.client.post("/api/v1/runs", **file) for _ in range(2)]
+    dag_id = started[0].get_json()["dag_id"]
+    stored = rig.client.post(f"/api/v1/dags/{dag_id}/runs", json={"dry_run": True})
+
+    assert dry == [200, 200, 200]
+    assert [reply.status_code for reply in started] == [202, 429]
+    assert stored.status_code == 200
