@@ -134,7 +134,7 @@ class Guard:
         if request.method not in _UNSAFE:
             return
         origin = request.headers.get("Origin")
-        is_foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("Host")
+        is_foreign = origin is not None and _authority(origin) != request.headers.get("Host")
         if is_foreign or request.headers.get("Sec-Fetch-Site") == "cross-site":
             raise ForbiddenError(
                 "foreign_origin", "Requests from pages of other sites are refused here."
@@ -180,6 +180,14 @@ class Guard:
         headers.setdefault("Content-Security-Policy", _DATA_POLICY)
         headers.setdefault("Cache-Control", "no-store")
         return response
+
+
+def _authority(origin: str) -> str | None:
+    """Take host and port out of an origin; None where it is no URL."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _unauthorized() -> UnauthorizedError:

@@ -12,10 +12,9 @@ from dag_engine.api import calls
 from dag_engine.api.access import caller
 from dag_engine.api.answers import json_answer
 from dag_engine.api.calls import EVENT_STREAM, JSON, LIMIT, Answer, Query, Resource
-from dag_engine.api.errors import BadRequestError
 from dag_engine.api.feed import Watch
 from dag_engine.api.services import Services, services
-from dag_engine.api.streams import KEEP_ALIVE, event, event_answer
+from dag_engine.api.streams import KEEP_ALIVE, event, event_answer, find_beginning
 from dag_engine.api.views import show_event, show_run
 from dag_engine.core.access import Caller, Role
 from dag_engine.core.states import FINAL_RUN_STATES
@@ -48,7 +47,7 @@ def list_events(query: Query, run_id: str) -> Response:
     here = services()
     stored_runs.get_run(here.database, caller().namespace, run_id)
     if wants_stream():
-        after = _last_event_id(query["after"])
+        after = find_beginning(query["after"])
         return event_answer(follow_run(here, caller(), run_id, after), here.slots)
     found = stored_events.list_events_after(
         here.database, caller().namespace, run_id, query["after"], limit=query["limit"]
@@ -60,15 +59,6 @@ def list_events(query: Query, run_id: str) -> Response:
 def wants_stream() -> bool:
     """Tell whether the client would rather have a stream."""
     return request.accept_mimetypes.best_match([JSON, EVENT_STREAM]) == EVENT_STREAM
-
-
-def _last_event_id(after: int) -> int:
-    came = request.headers.get("Last-Event-ID", "")
-    if not came:
-        return after
-    if not (came.isascii() and came.isdigit() and len(came) < 16):
-        raise BadRequestError("bad_last_event_id", "Last-Event-ID was expected to be a number.")
-    return max(after, int(came))
 
 
 def follow_run(here: Services, who: Caller, run_id: str, after: int) -> Generator[bytes]:

@@ -22,7 +22,7 @@ from dag_engine.api.calls import (
 from dag_engine.api.errors import ConflictError, GoneError, NotFoundError
 from dag_engine.api.logs import LIMIT_BYTES, LogFollower, LogPlace, read_log
 from dag_engine.api.services import Services, services
-from dag_engine.api.streams import event_answer
+from dag_engine.api.streams import event_answer, find_beginning
 from dag_engine.api.views import show_artifact
 from dag_engine.core.access import Role
 from dag_engine.storage import engines as stored_engines
@@ -68,8 +68,7 @@ def get_log(query: Query, run_id: str, operator: str, attempt: int) -> Response:
     place = find_place()
     wanted = request.accept_mimetypes.best_match([JSON, TEXT, EVENT_STREAM])
     if wanted == EVENT_STREAM:
-        came = request.headers.get("Last-Event-ID", "")
-        offset = int(came) if came.isascii() and came.isdigit() else query["offset"]
+        offset = find_beginning(query["offset"])
         follower = LogFollower(
             find_place, lambda: here.is_stopping or not here.tokens.is_good(who), offset
         )

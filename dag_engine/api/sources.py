@@ -116,7 +116,10 @@ def _refuse(uri: str, why: str) -> UnprocessableError:
 
 
 def _find_remote(uri: str, roots: tuple[str, ...], private: tuple[str, ...]) -> Source:
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise _refuse(uri, "It is no URL.") from error
     path = unquote(unquote(parts.path))
     is_odd = "\\" in path or "\x00" in path or any(step in (".", "..") for step in path.split("/"))
     if is_odd or "@" in parts.netloc or parts.fragment:

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from flask import Response
+from flask import Response, request
 
 from dag_engine.api.calls import EVENT_STREAM
-from dag_engine.api.errors import UnavailableError
+from dag_engine.api.errors import BadRequestError, UnavailableError
 
 KEEP_ALIVE = b": still here\n\n"
 
@@ -75,6 +75,16 @@ class _Stream:
         if self._is_open:
             self._is_open = False
             self._slots.free()
+
+
+def find_beginning(asked: int) -> int:
+    """Tell where a stream begins: where it was asked for, or where a broken one had come to."""
+    came = request.headers.get("Last-Event-ID", "")
+    if not came:
+        return asked
+    if not (came.isascii() and came.isdigit() and len(came) < 16):
+        raise BadRequestError("bad_last_event_id", "Last-Event-ID was expected to be a number.")
+    return max(asked, int(came))
 
 
 def event_answer(pieces: Generator[bytes], slots: StreamSlots) -> Response:

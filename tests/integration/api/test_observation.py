@@ -354,3 +354,29 @@ def test_plans_are_kept_by_namespace_and_the_newest_only(rig: ApiRig) -> None:
     for namespace, run_id in (("default", "r99"), ("b", "r0")):
         with pytest.raises(NotFoundError):
             plans.get(namespace, run_id)
+
+
+@pytest.mark.parametrize("number", ["x", "9" * 20, "9" * 5000])
+def test_number_that_no_stream_has_told_is_refused(rig: ApiRig, number: str) -> None:
+    run_id = rig.start("a")
+    rig.play(run_id, "succeeded", a="succeeded")
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": number}
+
+    for path in ("events", "tasks/a/attempts/1/log"):
+        reply = rig.client.get(f"/api/v1/runs/{run_id}/{path}", headers=headers)
+        assert (reply.status_code, reply.get_json()["code"]) == (400, "bad_last_event_id")
+
+
+def test_broken_log_is_taken_up_where_it_was(rig: ApiRig) -> None:
+    run_id = rig.start("a")
+    rig.write_log(run_id, 0, "一\n二\n")
+    rig.play(run_id, "succeeded", a="succeeded")
+
+    reply = rig.client.get(
+        f"/api/v1/runs/{run_id}/tasks/a/attempts/1/log",
+        headers={"Accept": "text/event-stream", "Last-Event-ID": "4"},
+    )
+
+    text = reply.get_data(as_text=True)
+    assert "二" in text
+    assert "一" not in text

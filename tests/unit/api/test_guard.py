@@ -90,6 +90,7 @@ def test_any_address_but_no_foreign_name_is_let_in_beyond_loopback() -> None:
     [
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Origin": "http://localhost:3000"},
         {"Sec-Fetch-Site": "cross-site"},
     ],

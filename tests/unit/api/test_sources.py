@@ -84,6 +84,7 @@ def test_url_below_a_url_root_is_taken_unread() -> None:
         "http://data.example/open/a.csv",
         "file:///open/a.csv",
         "https://169.254.169.254/open/a.csv",
+        "https://[data.example/open/a.csv",
     ],
 )
 def test_url_that_leads_elsewhere_is_refused(uri: str) -> None:
