@@ -36,6 +36,9 @@ _FORMATS = {
 _REMOTE_SCHEMES = frozenset(
     {"http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "oss", "hdfs", "webhdfs"}
 )
+_SAME_STORES = {
+    "https": "http", "s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az", "webhdfs": "hdfs",
+}  # fmt: skip
 _COMPRESSED = ".gz"
 
 
@@ -121,17 +124,39 @@ def _find_remote(uri: str, roots: tuple[str, ...], private: tuple[str, ...]) -> 
     except ValueError as error:
         raise _refuse(uri, "It is no URL.") from error
     path = unquote(unquote(parts.path))
-    is_odd = "\\" in path or "\x00" in path or any(step in (".", "..") for step in path.split("/"))
-    if is_odd or "@" in parts.netloc or parts.fragment:
+    steps = path.split("/")
+    is_odd = "\\" in path or "\x00" in path or any(step in (".", "..") for step in steps)
+    if is_odd or "" in steps[1:-1] or "@" in parts.netloc or parts.fragment:
         raise _refuse(uri, "It holds steps, names or marks that may lead elsewhere.")
-    for folder in (folder.rstrip("/") + "/" for folder in private):
-        if uri.startswith(folder):
-            roots = tuple(root for root in roots if root.startswith(folder) and root != folder)
+    for folder in private:
+        if _is_within(uri, folder):
+            roots = tuple(root for root in roots if _is_within(root, folder))
     for root in roots:
         prefix = root.rstrip("/") + "/"
         if get_scheme(root) == parts.scheme and uri.startswith(prefix) and len(uri) > len(prefix):
             return Source(uri, safe_filename(path))
     raise _refuse(uri, "It lies below none of the roots.")
+
+
+def _is_within(uri: str, folder: str) -> bool:
+    """Tell whether a URL leads into a folder, however it is written."""
+    place, above = _find_place(uri), _find_place(folder)
+    return len(place) > len(above) and place[: len(above)] == above
+
+
+def _find_place(uri: str) -> tuple[str, ...]:
+    """Name a place in a store so that all its spellings are equal: the kind of store, the host or
+    bucket, the steps of the path. A port tells nothing apart: the same store has several.
+    """
+    scheme = get_scheme(uri)
+    kind = _SAME_STORES.get(scheme, scheme)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return (kind, uri)
+    # in abfs://container@account.example/ the host stands behind the bucket
+    host = parts.netloc.partition("@")[0].lower() if kind == "az" else _host_of(uri)
+    return (kind, host, *filter(None, unquote(unquote(parts.path)).split("/")))
 
 
 def set_reach(

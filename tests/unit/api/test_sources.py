@@ -1,5 +1,6 @@
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,31 @@ def test_url_within_the_store_is_refused_unless_a_root_lies_there(
         return
     with pytest.raises(UnprocessableError):
         find_source(uri, (root,), private)
+
+
+@pytest.mark.parametrize(
+    ("store", "root", "uri"),
+    [
+        ("s3://bucket/store", "s3a://bucket/", "s3a://bucket/store/a.csv"),
+        ("s3://bucket/store", "s3://bucket/", "s3://bucket//store/a.csv"),
+        ("s3://bucket/store", "s3://bucket/", "s3://bucket/st%6fre/a.csv"),
+        ("gcs://bucket/store/", "gs://bucket", "gs://bucket/store/a.csv"),
+        ("abfss://box@account.example/store", "az://box", "az://box/store/a.csv"),
+        ("hdfs://name:8020/store", "hdfs://name/", "hdfs://name/store/a.csv"),
+        ("hdfs://name:8020/store", "webhdfs://NAME:9870/", "webhdfs://NAME:9870/store/a.csv"),
+        ("https://host/store", "https://host:443/", "https://host:443/store/a.csv"),
+    ],
+)
+def test_the_store_is_recognised_however_it_is_written(store: str, root: str, uri: str) -> None:
+    with pytest.raises(UnprocessableError):
+        find_source(uri, (root,), ("/home", store))
+    beside = re.sub("/+st(o|%6f)re", "/other", uri)
+    assert find_source(beside, (root,), ("/home", store)).uri == beside
+
+
+def test_empty_steps_in_a_path_are_refused() -> None:
+    with pytest.raises(UnprocessableError, match="may lead elsewhere"):
+        find_source("https://data.example/open//a.csv", ("https://data.example/open/",))
 
 
 @pytest.mark.parametrize(
