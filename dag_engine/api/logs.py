@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 import msgspec
 
 from dag_engine.api.streams import KEEP_ALIVE, event
+from dag_engine.storage.errors import DatabaseUnavailableError
 from executors.base import LogChunk
 from executors.local.log_reading import cut_tail, read_chunk
 from executors.store import get_local_path, is_local, make_log_url, open_url
@@ -96,8 +97,10 @@ class LogFollower:
 
     Parameters
     ----------
-    find_place : callable
-        Looks up anew where the log is and whether the attempt is over.
+    place : LogPlace
+        Where the log is.
+    is_over : callable
+        Looks up anew whether the attempt is over.
     is_stopping : callable
         Tells whether to end before the log does.
     offset : int
@@ -106,11 +109,13 @@ class LogFollower:
 
     def __init__(
         self,
-        find_place: Callable[[], LogPlace],
+        place: LogPlace,
+        is_over: Callable[[], bool],
         is_stopping: Callable[[], bool],
         offset: int,
     ) -> None:
-        self._find_place = find_place
+        self._place = place
+        self._is_over = is_over
         self._is_stopping = is_stopping
         self._offset = offset
 
@@ -118,7 +123,7 @@ class LogFollower:
         """Yield the pieces as events; the last one is `end`."""
         told_at = time.monotonic()
         while not self._is_stopping():
-            chunk = read_log(self._find_place(), self._offset, LIMIT_BYTES)
+            chunk = self._read()
             if chunk.text:
                 self._offset = chunk.next_offset
                 told_at = time.monotonic()
@@ -132,3 +137,15 @@ class LogFollower:
                     told_at = time.monotonic()
                     yield KEEP_ALIVE
                 time.sleep(_LOOK_AGAIN_S)
+
+    def _read(self) -> LogChunk:
+        """Read the next piece; whether the attempt is over is asked first, so that nothing is
+        written after the piece that is taken for the last one. Without the database the log goes
+        on, as one of an attempt that still runs.
+        """
+        try:
+            if not self._place.is_over and self._is_over():
+                self._place = replace(self._place, is_over=True)
+        except DatabaseUnavailableError as error:
+            log.warning("log_end_unknown run_id=%s detail=%s", self._place.run_id, error.detail)
+        return read_log(self._place, self._offset, LIMIT_BYTES)

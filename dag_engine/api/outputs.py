@@ -29,6 +29,7 @@ from dag_engine.storage import engines as stored_engines
 from dag_engine.storage import tasks as stored_tasks
 from dag_engine.storage.errors import NotFoundError as StoredNotFoundError
 from dag_engine.storage.expiry import Kind, is_expired
+from dag_engine.storage.rows import AttemptRecord
 from executors.base import ArtifactRef
 from executors.runtime.errors import InvalidInputError
 from executors.runtime.preview import check_uri, load_report, preview_artifact
@@ -59,18 +60,20 @@ def get_log(query: Query, run_id: str, operator: str, attempt: int) -> Response:
     """
     here, who = services(), caller()
 
-    stored_tasks.get_task(here.database, who.namespace, run_id, operator)
+    task = stored_tasks.get_task(here.database, who.namespace, run_id, operator)
     _check_kept(run_id, "logs")
 
-    def find_place() -> LogPlace:
-        return _find_log(here, who.namespace, run_id, operator, attempt)
+    def find_attempt() -> AttemptRecord:
+        return stored_tasks.get_attempt(here.database, who.namespace, run_id, task.index, attempt)
 
-    place = find_place()
+    place = _find_log(here, find_attempt())
     wanted = request.accept_mimetypes.best_match([JSON, TEXT, EVENT_STREAM])
     if wanted == EVENT_STREAM:
-        offset = find_beginning(query["offset"])
         follower = LogFollower(
-            find_place, lambda: here.is_stopping or not here.tokens.is_good(who), offset
+            place,
+            lambda: _is_over(find_attempt()),
+            lambda: here.is_stopping or not here.tokens.is_good(who),
+            find_beginning(query["offset"]),
         )
         return event_answer(follower.events(), here.slots)
     chunk = read_log(place, query["offset"], query["limit"])
@@ -89,23 +92,25 @@ def get_log(query: Query, run_id: str, operator: str, attempt: int) -> Response:
     )
 
 
-def _find_log(here: Services, namespace: str, run_id: str, operator: str, attempt: int) -> LogPlace:
-    task = stored_tasks.get_task(here.database, namespace, run_id, operator)
-    found = stored_tasks.get_attempt(here.database, namespace, run_id, task.index, attempt)
+def _find_log(here: Services, attempt: AttemptRecord) -> LogPlace:
     try:
-        engine = stored_engines.get_engine(here.database, found.engine_id)
+        engine = stored_engines.get_engine(here.database, attempt.engine_id)
         engine_url, engine_incarnation = engine.url, engine.incarnation
     except StoredNotFoundError:
         engine_url = engine_incarnation = ""
     return LogPlace(
         store_url=here.config.store_url,
-        run_id=run_id,
-        index=task.index,
-        attempt=attempt,
+        run_id=attempt.run_id,
+        index=attempt.index,
+        attempt=attempt.attempt,
         engine_url=engine_url,
         engine_incarnation=engine_incarnation,
-        is_over=found.ended_at is not None or found.state in _OVER,
+        is_over=_is_over(attempt),
     )
+
+
+def _is_over(attempt: AttemptRecord) -> bool:
+    return attempt.ended_at is not None or attempt.state in _OVER
 
 
 @outputs.call(

@@ -8,8 +8,10 @@ import pytest
 
 from dag_engine.core.plan import Plan
 from dag_engine.storage import runs as stored_runs
+from dag_engine.storage import tasks as stored_tasks
 from dag_engine.storage.database import Database
-from dag_engine.storage.errors import NotFoundError
+from dag_engine.storage.errors import DatabaseUnavailableError, NotFoundError
+from dag_engine.storage.rows import AttemptRecord, TaskRecord
 from executors.base import ArtifactRef
 from tests.support.api_rig import ApiRig
 from tests.support.stored_samples import make_plan
@@ -380,3 +382,41 @@ def test_broken_log_is_taken_up_where_it_was(rig: ApiRig) -> None:
     text = reply.get_data(as_text=True)
     assert "二" in text
     assert "一" not in text
+
+
+def test_followed_log_goes_on_while_the_database_is_away(
+    rig: ApiRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = rig.start("a")
+    rig.play(run_id, "running", a="running")
+    rig.write_log(run_id, 0, "一\n")
+    asked: list[str] = []
+    get_attempt, get_task = stored_tasks.get_attempt, stored_tasks.get_task
+
+    def find_attempt(*which: Any) -> AttemptRecord:
+        asked.append("attempt")
+        if asked.count("attempt") in (2, 3):
+            raise DatabaseUnavailableError("away")
+        return get_attempt(*which)
+
+    def find_task(*which: Any) -> TaskRecord:
+        asked.append("task")
+        return get_task(*which)
+
+    monkeypatch.setattr(stored_tasks, "get_attempt", find_attempt)
+    monkeypatch.setattr(stored_tasks, "get_task", find_task)
+    reply = rig.client.get(
+        f"/api/v1/runs/{run_id}/tasks/a/attempts/1/log", headers={"Accept": "text/event-stream"}
+    )
+    pieces = reply.iter_encoded()
+    told = next(pieces)
+    rig.write_log(run_id, 0, "二\n")
+    told += next(pieces)
+    rig.play(run_id, "succeeded", a="succeeded")
+    told += b"".join(pieces)
+
+    text = told.decode()
+    assert "一" in text
+    assert "二" in text
+    assert "event: end" in text
+    assert asked.count("task") == 1, "it is looked up once, and not for every piece"
