@@ -172,6 +172,16 @@ def list_secrets(config: Config) -> list[str]:
     return found
 
 
+def read_secret(home: Path) -> str:
+    """Read the installation's secret, by which its processes know each other; empty where there is
+    none.
+    """
+    try:
+        return (home / "secret").read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return ""
+
+
 def hold_settings(config: Config) -> int:
     """Write the configuration into memory and return the descriptor; `settings_path` tells how a
     process that inherits it names it. It lasts until its last holder has ended.

@@ -14,11 +14,12 @@ from dag_engine.api.app import create_app
 from dag_engine.api.errors import BindRefusedError
 from dag_engine.api.guard import is_loopback
 from dag_engine.api.server import ApiServer, listen_url
-from dag_engine.api.services import Services, services_of
+from dag_engine.api.services import services_of
 from dag_engine.api.uploads import remove_leftovers, spare_folder
-from dag_engine.config import Config, list_secrets, read_settings
+from dag_engine.config import Config, list_secrets, read_secret, read_settings
 from dag_engine.garbage import spare_passes
 from dag_engine.storage import tokens as stored_tokens
+from dag_engine.storage.database import open_database
 from dag_engine.storage.errors import DatabaseUnavailableError
 from executors.local.linux import die_with_parent
 from executors.masking import mask_logging
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> int:
     """Serve until SIGTERM; with `fd://N` on a socket that the starter has bound."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     config = read_settings(Path(arguments[0]))
-    mask_logging([Services(config).secret(), *list_secrets(config)])
+    mask_logging([read_secret(config.home), *list_secrets(config)])
     bind = arguments[1] if len(arguments) > 1 else ""
     try:
         check_bind(config)
@@ -50,15 +51,15 @@ def check_bind(config: Config) -> None:
     """Refuse to listen beyond this machine while no token keeps strangers out."""
     if is_loopback(config.server.host):
         return
-    services = Services(config)
+    database = open_database(config, pool_size=1)
     try:
-        if not stored_tokens.list_digests(services.database):
+        if not stored_tokens.list_digests(database):
             raise BindRefusedError(config.server.host)
     except DatabaseUnavailableError as error:
         # every request asks for a token all the same
         log.warning("tokens_not_counted detail=%s", error)
     finally:
-        services.close()
+        database.close()
 
 
 def _prepare(app: Flask, place: int, master: int) -> None:

@@ -20,7 +20,7 @@ from dag_engine.api.guard import is_loopback
 from dag_engine.api.scheduler_client import SchedulerClient
 from dag_engine.api.streams import StreamSlots
 from dag_engine.api.wellbeing import Since
-from dag_engine.config import Config
+from dag_engine.config import Config, read_secret
 from dag_engine.core.catalogue import Catalogue
 from dag_engine.core.dagfile import SealedNames
 from dag_engine.core.plan import Plan
@@ -111,8 +111,7 @@ class Services:
 
     @cached_property
     def _secret(self) -> str:
-        path = self.config.home / "secret"
-        return path.read_text(encoding="ascii").strip() if path.exists() else ""
+        return read_secret(self.config.home)
 
     def secret(self) -> str:
         """Return the installation's secret; empty where there is none."""

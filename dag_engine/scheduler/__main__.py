@@ -11,7 +11,7 @@ import socket
 import sys
 from pathlib import Path
 
-from dag_engine.config import Config, SchedulerConfig, list_secrets, read_settings
+from dag_engine.config import Config, SchedulerConfig, list_secrets, read_secret, read_settings
 from dag_engine.garbage import spare_passes
 from dag_engine.scheduler.housekeeping import HousekeepingThread
 from dag_engine.scheduler.http import SchedulerServer
@@ -35,7 +35,10 @@ def main() -> int:
     """Schedule until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     config = read_settings(Path(sys.argv[1]))
-    secret = (config.home / "secret").read_text(encoding="ascii").strip()
+    secret = read_secret(config.home)
+    if not secret:
+        # without one, anybody could make the tokens of attempts
+        raise SystemExit(f"{config.home}/secret holds nothing; `dagengine dag-engine` makes one.")
     mask_logging([secret, *list_secrets(config)])
     database = open_database(config)
     servers: list[SchedulerServer] = []
