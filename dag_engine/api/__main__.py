@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from flask import Flask
@@ -31,7 +32,8 @@ def main(arguments: list[str]) -> int:
     """Serve until SIGTERM; with `fd://N` on a socket that the starter has bound."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     config = read_settings(Path(arguments[0]))
-    mask_logging([read_secret(config.home), *list_secrets(config)])
+    hide_secrets = partial(mask_logging, [read_secret(config.home), *list_secrets(config)])
+    hide_secrets()
     bind = arguments[1] if len(arguments) > 1 else ""
     try:
         check_bind(config)
@@ -43,7 +45,13 @@ def main(arguments: list[str]) -> int:
     log.info("api_listening url=%s", listen_url(config.server, bind))
     spare_passes()  # before the fork: the workers share what is never looked at
     master = os.getpid()
-    ApiServer(lambda: app, config.server, bind, lambda place: _prepare(app, place, master)).run()
+    ApiServer(
+        lambda: app,
+        config.server,
+        bind,
+        prepare_worker=lambda place: _prepare(app, place, master),
+        prepare_log=hide_secrets,
+    ).run()
     return 0
 
 

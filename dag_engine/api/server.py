@@ -138,6 +138,9 @@ class ApiServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         configuration.
     prepare_worker : callable
         Called in each new worker with its place among the workers (from 0).
+    prepare_log : callable
+        Called with gunicorn's own logger, which passes nothing on to the root, whenever its
+        handlers have been made.
     """
 
     def __init__(
@@ -145,12 +148,15 @@ class ApiServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         make_app: Callable[[], Flask],
         server: ServerConfig,
         bind: str,
+        *,
         prepare_worker: Callable[[int], None],
+        prepare_log: Callable[[logging.Logger], None],
     ) -> None:
         self._make_app = make_app
         self._server = server
         self._bind = bind
         self._prepare_worker = prepare_worker
+        self._prepare_log = prepare_log
         # Mapped before the fork, so that the workers share it.
         self._held = memoryview(mmap.mmap(-1, 8 * _N_PLACES)).cast("q")
         for place in range(_N_PLACES):
@@ -169,6 +175,9 @@ class ApiServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self.cfg.set("threads", max(LEAST_THREADS, self._server.threads))
         self.cfg.set("pre_fork", self._give_place)
         self.cfg.set("post_fork", lambda _, worker: self._prepare_worker(worker.place))
+        # both before the workers are forked, which have the handlers from the master
+        for hook in ("on_starting", "on_reload"):
+            self.cfg.set(hook, lambda arbiter: self._prepare_log(arbiter.log.error_log))
 
     def load(self) -> Flask:
         """Make the application."""

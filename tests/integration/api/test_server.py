@@ -21,7 +21,7 @@ import pytest
 
 from dag_engine.config import write_settings
 from dag_engine.storage import tokens as stored_tokens
-from tests.support.api_rig import YAML, ApiRig, write_dag
+from tests.support.api_rig import SECRET, YAML, ApiRig, write_dag
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -289,3 +289,37 @@ def test_it_ends_in_order_while_streams_are_open(
     assert time.monotonic() - began < 4.5
     reader.join(10)
     assert rest, "the stream was cut off"
+
+
+_FAILING_WORKER = """
+import sys
+from dag_engine.api import __main__ as api
+
+def fail(*_):
+    raise RuntimeError(f"no place for {secret}")
+
+secret = sys.argv.pop(1)
+api._prepare = fail
+raise SystemExit(api.main(sys.argv[1:]))
+"""
+
+
+def test_the_log_of_gunicorn_itself_bears_no_secret(
+    make_rig: Callable[..., ApiRig], tmp_path: Path
+) -> None:
+    rig = make_rig(server={"port": 0, "workers": 1})
+    settings = tmp_path / "settings.json"
+    write_settings(rig.config, settings)
+
+    ended = subprocess.run(
+        [sys.executable, "-c", _FAILING_WORKER, SECRET, str(settings)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert ended.returncode != 0
+    assert "RuntimeError: no place for ***" in ended.stderr
+    assert f"RuntimeError: no place for {SECRET}" not in ended.stderr
