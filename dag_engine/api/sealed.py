@@ -11,12 +11,11 @@ from dag_engine.api.access import caller
 from dag_engine.api.answers import json_answer, page_answer
 from dag_engine.api.bodies import read_json
 from dag_engine.api.calls import JSON, Answer, Body, Query, Resource
-from dag_engine.api.errors import TooLargeError, UnprocessableError
+from dag_engine.api.errors import UnprocessableError
 from dag_engine.api.services import services
 from dag_engine.api.views import show_sealed
 from dag_engine.core.access import Role
 from dag_engine.storage.secret_rows import SecretKind, SecretPlace
-from dag_engine.storage.vault import VALUE_LIMIT_BYTES
 
 sealed = Resource("sealed", "Connections and secrets")
 
@@ -150,10 +149,6 @@ def _get(kind: SecretKind, name: str) -> Response:
 
 
 def _put(kind: SecretKind, name: str, value: Any) -> Response:
-    if len(msgspec.json.encode(value)) > VALUE_LIMIT_BYTES:
-        raise TooLargeError(
-            "secret_too_large", f"A {kind} may be {VALUE_LIMIT_BYTES} bytes long at most."
-        )
     vault, place = services().vault, SecretPlace(caller().namespace, kind, name)
     _, is_new = vault.put(place, value, created_by=caller().name)
     status = 201 if is_new else 200

@@ -250,6 +250,21 @@ class InvalidCursorError(StorageError):
         return f"The cursor {self.cursor!r} is not one of this list. Start without a cursor."
 
 
+class SecretTooLargeError(StorageError):
+    """A secret or connection is longer than what is sealed."""
+
+    status = 413
+    code = "secret_too_large"
+
+    def __init__(self, kind: str, limit_bytes: int) -> None:
+        super().__init__(kind, limit_bytes)
+        self.kind = kind
+        self.limit_bytes = limit_bytes
+
+    def __str__(self) -> str:
+        return f"A {self.kind} may be {self.limit_bytes} bytes long at most."
+
+
 class SecretKeyError(StorageError):
     """There is no key to seal or open secrets with, or it is not kept privately."""
 

@@ -17,7 +17,7 @@ from dag_engine.config import Config
 from dag_engine.storage import keys, sealing
 from dag_engine.storage import secrets as stored
 from dag_engine.storage.database import Database
-from dag_engine.storage.errors import NotFoundError, SecretUnreadableError
+from dag_engine.storage.errors import NotFoundError, SecretTooLargeError, SecretUnreadableError
 from dag_engine.storage.keys import KeyRing
 from dag_engine.storage.secret_rows import SealedValue, SecretKind, SecretPlace, SecretRecord
 
@@ -66,9 +66,11 @@ class Vault:
         """Seal a value and keep it; tells whether its name is new.
 
         A rotation may take the key away between the sealing and the storing; then it is sealed
-        again, with the new one.
+        again, with the new one. Raises `SecretTooLargeError`.
         """
         data = msgspec.json.encode(value)
+        if len(data) > VALUE_LIMIT_BYTES:
+            raise SecretTooLargeError(place.kind, VALUE_LIMIT_BYTES)
         is_new = False
         ring = self.ensure_keys()
         for _ in range(_RETRIES):

@@ -211,3 +211,14 @@ def test_a_namespace_that_cannot_be_is_refused(dagengine: Dagengine, home: Path)
     said = dagengine("secrets", "list", "--namespace", "system", "--home", str(home))
     assert said.code == 2
     assert "cannot be a namespace" in said.err
+
+
+def test_a_secret_that_is_too_long_is_refused_here_as_over_http(
+    dagengine: Dagengine, home: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "long"
+    path.write_text("x" * 65_535)
+    said = dagengine("secrets", "add", "long", "--from-file", str(path), "--home", str(home))
+    assert said.code == 1
+    assert "65536 bytes" in said.err
+    assert dagengine("secrets", "list", "--home", str(home)).out == "There are no secrets.\n"
