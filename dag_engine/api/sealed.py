@@ -16,6 +16,7 @@ from dag_engine.api.services import services
 from dag_engine.api.views import show_sealed
 from dag_engine.core.access import Role
 from dag_engine.storage.secret_rows import SecretKind, SecretPlace
+from dag_engine.storage.vault import Listed
 
 sealed = Resource("sealed", "Connections and secrets")
 
@@ -150,10 +151,10 @@ def _get(kind: SecretKind, name: str) -> Response:
 
 def _put(kind: SecretKind, name: str, value: Any) -> Response:
     vault, place = services().vault, SecretPlace(caller().namespace, kind, name)
-    _, is_new = vault.put(place, value, created_by=caller().name)
+    record, is_new = vault.put(place, value, created_by=caller().mark)
     status = 201 if is_new else 200
     headers = {"Location": f"{sealed.prefix}/{kind}s/{name}"}
-    return json_answer(show_sealed(vault.find(place)), status, headers)
+    return json_answer(show_sealed(Listed(name, "stored", record)), status, headers)
 
 
 def _delete(kind: SecretKind, name: str) -> Response:

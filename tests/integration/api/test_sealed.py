@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
+from dag_engine.storage import tokens as stored_tokens
+from dag_engine.storage.secret_rows import SecretPlace
 from executors.base import PortSpec
 from tests.support.api_rig import YAML, ApiRig
 from tests.support.example_catalogue import make_offer
+from tests.support.tokens import digest
 
 VALUE = "Kanarienvogel-4711"
 URL = f"mysql+pymysql://root:{VALUE}@db.example/bank"
@@ -157,3 +160,26 @@ def test_a_key_that_others_can_read_is_not_used(rig: ApiRig) -> None:
     reply = rig.client.post("/api/v1/secrets", json={"name": "b", "value": VALUE})
     assert (reply.status_code, reply.get_json()["code"]) == (503, "secret_key_unavailable")
     assert "chmod 600" in reply.get_json()["detail"]
+
+
+def test_what_was_stored_is_answered_though_somebody_deletes_it_at_once(
+    rig: ApiRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = rig.services.vault
+    put = vault.put
+
+    def put_and_lose(place: SecretPlace, value: Any, **fields: Any) -> Any:
+        found = put(place, value, **fields)
+        vault.delete(place)
+        return found
+
+    monkeypatch.setattr(vault, "put", put_and_lose)
+    reply = rig.client.post("/api/v1/secrets", json={"name": "a", "value": VALUE})
+    assert (reply.status_code, reply.get_json()["name"]) == (201, "a")
+
+
+def test_who_has_no_name_is_known_by_the_tokens_id(rig: ApiRig) -> None:
+    token = stored_tokens.add_token(rig.database, digest("t"), role="admin", name="")
+    headers = {"Authorization": "Bearer t"}
+    reply = rig.client.post("/api/v1/secrets", json={"name": "a", "value": VALUE}, headers=headers)
+    assert reply.get_json()["created_by"] == token.id
