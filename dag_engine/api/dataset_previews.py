@@ -6,8 +6,6 @@ import hashlib
 import logging
 from typing import Any
 
-from flask import g
-
 from dag_engine.api.access import caller
 from dag_engine.api.errors import ConflictError, UnavailableError, UnprocessableError
 from dag_engine.api.idempotency import make_key
@@ -48,9 +46,7 @@ def preview_dataset(here: Services, version: DatasetVersionRecord, wait_s: float
         return dict(kept)
     run = _find_or_start(here, version)
     if run.state not in FINAL_RUN_STATES and wait_s:
-        g.is_waiting = True
-        with here.slots.held():
-            run = wait_for_end(here, SYSTEM_NAMESPACE, run.id, wait_s)
+        run = wait_for_end(here, SYSTEM_NAMESPACE, run.id, wait_s)
     if run.state not in FINAL_RUN_STATES:
         raise UnavailableError(
             "preview_pending", f"The preview is being made (it is {run.state}).", 2

@@ -10,6 +10,7 @@ from dag_engine.api import calls
 from dag_engine.api.access import caller
 from dag_engine.api.answers import json_answer, page_answer
 from dag_engine.api.calls import PAGE, Answer, Query, Resource
+from dag_engine.api.feed import Watch
 from dag_engine.api.services import Services, services
 from dag_engine.api.views import show_attempt, show_run, show_task
 from dag_engine.core.access import Role
@@ -67,32 +68,44 @@ def list_runs(query: Query) -> Response:
 )
 def get_run(query: Query, run_id: str) -> Response:
     """Get a run; with `wait_s` as soon as it is over, or when the wait is."""
-    here = services()
-    run = stored_runs.get_run(here.database, caller().namespace, run_id)
-    if query["wait_s"] and run.state not in FINAL_RUN_STATES:
-        g.is_waiting = True
-        with here.slots.held():
-            run = wait_for_end(here, caller().namespace, run_id, query["wait_s"])
+    here, namespace, wait_s = services(), caller().namespace, query["wait_s"]
+    if wait_s:
+        run = wait_for_end(here, namespace, run_id, wait_s)
+    else:
+        run = stored_runs.get_run(here.database, namespace, run_id)
     return json_answer(show_run(run))
 
 
 def wait_for_end(here: Services, namespace: str, run_id: str, wait_s: float) -> RunRecord:
-    """Wait until a run is over or the time is; woken by the feed, else looking every second."""
+    """Wait until a run is over or the time is; a run that is not over takes one of the places for
+    answers that last.
+    """
     deadline = time.monotonic() + wait_s
     with here.feed.watch(run_id, is_for_end=True) as watch:
-        while True:
-            run = stored_runs.get_run(here.database, namespace, run_id)
-            looked_at = time.monotonic()
-            while True:
-                left_s = deadline - time.monotonic()
-                if run.state in FINAL_RUN_STATES or left_s <= 0 or here.is_stopping:
-                    return run
-                has_news = watch.wait(min(left_s, _LOOK_AGAIN_S))
-                if has_news:
-                    break
-                silence_s = time.monotonic() - looked_at
-                if silence_s > _LOOK_ANYWAY_S or (not here.feed.is_live and not has_news):
-                    break
+        run = stored_runs.get_run(here.database, namespace, run_id)
+        if run.state in FINAL_RUN_STATES:
+            return run
+        with here.slots.held():
+            g.is_waiting = True
+            while run.state not in FINAL_RUN_STATES and _wait_for_news(here, watch, deadline):
+                run = stored_runs.get_run(here.database, namespace, run_id)
+            return run
+
+
+def _wait_for_news(here: Services, watch: Watch, deadline: float) -> bool:
+    """Wait until the run is to be looked at again: woken by the feed, else every second; false
+    where the time is over.
+    """
+    looked_at = time.monotonic()
+    while not here.is_stopping:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            return False
+        if watch.wait(min(left_s, _LOOK_AGAIN_S)) or not here.feed.is_live:
+            return True
+        if time.monotonic() - looked_at > _LOOK_ANYWAY_S:
+            return True
+    return False
 
 
 @runs.call(

@@ -11,7 +11,7 @@ from dag_engine.storage import runs as stored_runs
 from dag_engine.storage import tasks as stored_tasks
 from dag_engine.storage.database import Database
 from dag_engine.storage.errors import DatabaseUnavailableError, NotFoundError
-from dag_engine.storage.rows import AttemptRecord, TaskRecord
+from dag_engine.storage.rows import AttemptRecord, RunRecord, TaskRecord
 from executors.base import ArtifactRef
 from tests.support.api_rig import ApiRig
 from tests.support.stored_samples import make_plan
@@ -420,3 +420,23 @@ def test_followed_log_goes_on_while_the_database_is_away(
     assert "二" in text
     assert "event: end" in text
     assert asked.count("task") == 1, "it is looked up once, and not for every piece"
+
+
+def test_wait_looks_at_the_run_once_before_it_waits(
+    rig: ApiRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = rig.start("a")
+    get_run = stored_runs.get_run
+    looks: list[bool] = []
+
+    def look(*which: Any) -> RunRecord:
+        looks.append(bool(rig.services.feed._watches))
+        return get_run(*which)
+
+    monkeypatch.setattr(stored_runs, "get_run", look)
+    rig.client.get(f"/api/v1/runs/{run_id}?wait_s=0.05")
+    assert looks == [True, True], "before the wait and after it, and never unwatched"
+    rig.play(run_id, "succeeded", a="succeeded")
+    looks.clear()
+    rig.client.get(f"/api/v1/runs/{run_id}?wait_s=30")
+    assert looks == [True]

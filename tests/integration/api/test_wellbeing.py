@@ -210,3 +210,12 @@ def test_calls_asked_to_come_again_and_open_streams_are_counted(rig: ApiRig) -> 
     assert told["dagengine_http_come_again_total", "503"] == 1
     assert told["dagengine_open_streams", ""] == 1
     assert figures(rig)["dagengine_open_streams", ""] == 0
+
+
+def test_a_wait_that_finds_no_place_is_counted_too(make_rig: Callable[..., ApiRig]) -> None:
+    rig = make_rig(server={"threads": 4})
+    rig.register()
+    run_id = rig.start("a")
+    with rig.services.slots.held(), rig.services.slots.held():
+        assert rig.client.get(f"/api/v1/runs/{run_id}?wait_s=5").status_code == 503
+    assert figures(rig)["dagengine_http_come_again_total", "503"] == 1
