@@ -59,7 +59,9 @@ class Watch:
     def wait(self, timeout_s: float) -> bool:
         """Wait until something happened since the last wait; false when the time is over."""
         has_news = self._event.wait(timeout_s)
-        self._event.clear()
+        if has_news:
+            # what comes just after the time was over is news for the next wait
+            self._event.clear()
         return has_news
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from dag_engine.api.errors import UnavailableError
-from dag_engine.api.feed import RunFeed
+from dag_engine.api.feed import RunFeed, Watch
 from dag_engine.api.scheduler_client import SchedulerClient
 from executors.transport.http_server import HttpServer, Request, Response
 
@@ -133,3 +133,19 @@ def test_connection_to_the_leader_is_kept(scheduler: FakeScheduler) -> None:
 
     assert len(client._idle) == 1
     client.close()
+
+
+class LateEvent(threading.Event):
+    """Is set in the moment in which the time of a wait is over."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        was_set = self.is_set()
+        self.set()
+        return was_set
+
+
+def test_news_that_come_as_the_time_is_over_are_told_by_the_next_wait() -> None:
+    watch = Watch()
+    watch._event = LateEvent()
+
+    assert [watch.wait(0.0), watch.wait(0.0)] == [False, True]
