@@ -14,6 +14,7 @@ from dag_engine.api.services import Services, services
 from dag_engine.core.access import Role
 from dag_engine.core.differences import Difference, list_differences
 from dag_engine.core.plan import Plan, PlannedTask
+from dag_engine.core.states import FINAL_TASK_STATES
 from dag_engine.core.work_keys import Inputs, make_work_keys
 from dag_engine.storage import reuse as stored
 from dag_engine.storage import runs as stored_runs
@@ -63,6 +64,8 @@ def _tell(here: Services, task: TaskRecord, plan: Plan) -> dict[str, Any]:
         return {"verdict": "gone", "message": f"{text} {finding.detail}", "source": source}
     if planned.cache != "use" or not planned.work_base:
         return _tell_unused(here, planned)
+    if task.state in FINAL_TASK_STATES and not task.attempt:
+        return {"verdict": "open", "message": "It ended before it was computed."}
     inputs = _load_inputs(here, task.run_id, plan, planned)
     if inputs is None:
         text = "Nothing has been looked up yet: the operators above it have not all succeeded."
@@ -98,11 +101,11 @@ def _tell_miss(
     here: Services, task: TaskRecord, planned: PlannedTask, inputs: Inputs
 ) -> dict[str, Any]:
     run = stored_runs.get_run(here.database, caller().namespace, task.run_id)
-    nearest, differences = _find_nearest(here, run, planned, inputs)
-    if nearest is None:
+    found = _find_nearest(here, run, planned, inputs)
+    if found is None:
         text = f"No former run has a result of an operator {planned.operator} to compare with."
         return {"verdict": "miss", "message": text}
-    former = here.plans.get(caller().namespace, nearest.run_id).tasks[nearest.index]
+    nearest, former, differences = found
     if differences:
         parts = "; ".join(one.message for one in differences)
         text = f"Compared with run {nearest.run_id}: {parts}."
@@ -127,14 +130,19 @@ def _tell_miss(
 
 def _find_nearest(
     here: Services, run: RunRecord, planned: PlannedTask, inputs: Inputs
-) -> tuple[FormerTask | None, list[Difference]]:
-    """Find the former task that differs in the fewest parts; of several the newest."""
+) -> tuple[FormerTask, PlannedTask, list[Difference]] | None:
+    """Find the former task that differs in the fewest parts; of several the newest. Runs that the
+    policy of retention deletes meanwhile are passed over.
+    """
     namespace = caller().namespace
-    best: tuple[FormerTask | None, list[Difference]] = None, []
+    best: tuple[FormerTask, PlannedTask, list[Difference]] | None = None
     for former in stored.find_former_tasks(
         here.database, namespace, planned.operator, before=run.id, dag_id=run.dag_id
     ):
-        plan = here.plans.get(namespace, former.run_id)
+        try:
+            plan = here.plans.get(namespace, former.run_id)
+        except NotFoundError:
+            continue
         other = plan.tasks[former.index]
         brought = _load_inputs(here, former.run_id, plan, other)
         if brought is None:
@@ -142,8 +150,8 @@ def _find_nearest(
         keys = make_work_keys(other, brought)
         entries = stored.find_entries(here.database, [(namespace, keys.seeded)])
         differences = list_differences(planned, inputs, other, brought, has_read_seed=bool(entries))
-        if best[0] is None or len(differences) < len(best[1]):
-            best = former, differences
+        if best is None or len(differences) < len(best[2]):
+            best = former, other, differences
     return best
 
 
@@ -165,7 +173,8 @@ def _load_inputs(here: Services, run_id: str, plan: Plan, planned: PlannedTask) 
             if edge.artifact is not None:
                 inputs[-1].append(edge.artifact)
                 continue
-            brought = next((outputs[i] for i in chains[edge.source or 0] if i in outputs), [])
+            assert edge.source is not None, "what is no artifact comes from a task of the run"
+            brought = next((outputs[i] for i in chains[edge.source] if i in outputs), [])
             if edge.source_port >= len(brought):
                 return None
             inputs[-1].append(brought[edge.source_port])

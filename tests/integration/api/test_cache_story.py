@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from dag_engine.core.changes import Batch, EntryRow, FindingRow, TaskRow
+from dag_engine.core.plan import Plan
 from dag_engine.core.work_keys import make_work_keys
 from dag_engine.storage import reuse, runs
+from dag_engine.storage.errors import NotFoundError
 from executors.base import ArtifactRef
 from tests.support.api_rig import MOMENT, YAML, ApiRig, write_dag
 
@@ -118,3 +120,30 @@ def test_a_dry_run_looks_whether_it_is_still_there(rig: ApiRig) -> None:
     assert isinstance(ref, ArtifactRef)
     (rig.home / "artifacts" / "runs" / former / "0" / "1" / "0.arrow").unlink()
     assert foresee(rig) == {"a": None, "b": None}, "without a, nobody knows what comes into b"
+
+
+def test_a_task_that_was_cancelled_before_it_began_missed_nothing(rig: ApiRig) -> None:
+    finish(rig, rig.start("a", "b<a"))
+    run_id = rig.start("a", "b<a")
+    row = TaskRow(run_id, 0, "a", "cancelled", "cancelled", ended_at=MOMENT)
+    rig.store.commit(Batch(tasks={(run_id, 0): row}))
+    story = tell(rig, run_id)
+    assert (story["verdict"], story["nearest"]) == ("open", None)
+
+
+def test_a_former_run_that_is_deleted_meanwhile_is_passed_over(
+    rig: ApiRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former, deleted = rig.start("a", "b<a"), rig.start("a", "b<a")
+    finish(rig, former)
+    finish(rig, deleted)
+    run_id = rig.start("a", "b<a")
+    get = rig.services.plans.get
+
+    def find_plan(namespace: str, wanted: str) -> Plan:
+        if wanted == deleted:
+            raise NotFoundError("run", wanted)
+        return get(namespace, wanted)
+
+    monkeypatch.setattr(rig.services.plans, "get", find_plan)
+    assert tell(rig, run_id)["nearest"]["run_id"] == former
