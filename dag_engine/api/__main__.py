@@ -13,11 +13,11 @@ from flask import Flask
 
 from dag_engine.api.app import create_app
 from dag_engine.api.errors import BindRefusedError
-from dag_engine.api.guard import is_loopback
 from dag_engine.api.server import ApiServer, listen_url
 from dag_engine.api.services import services_of
 from dag_engine.api.uploads import remove_leftovers, spare_folder
 from dag_engine.config import Config, list_secrets, read_secret, read_settings
+from dag_engine.core.access import is_loopback
 from dag_engine.garbage import spare_passes
 from dag_engine.storage import tokens as stored_tokens
 from dag_engine.storage.database import open_database

@@ -14,10 +14,17 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, g, request
 
 from dag_engine.api.errors import BadRequestError, ForbiddenError, UnauthorizedError
-from dag_engine.core.access import DEFAULT_NAMESPACE, NAMESPACE_RULE, Caller, Role, is_namespace
+from dag_engine.core.access import (
+    DEFAULT_NAMESPACE,
+    NAMESPACE_RULE,
+    Caller,
+    Role,
+    is_loopback,
+    is_namespace,
+)
 from dag_engine.storage.token_book import TokenBook
 
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_USUAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 SECRET_HEADER = "x-dagengine-secret"
@@ -30,16 +37,6 @@ PAGE_POLICY = (
 DOCS_POLICY = PAGE_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 """The documentation's user interface writes styles into its elements."""
 _DATA_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether an address is reached from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def host_name(authority: str) -> str:
@@ -61,7 +58,7 @@ class HostList:
     """
 
     def __init__(self, bound_host: str, allowed: tuple[str, ...]) -> None:
-        self._names = _LOOPBACK | {bound_host.strip("[]").lower()} | {n.lower() for n in allowed}
+        self._names = _USUAL_NAMES | {bound_host.strip("[]").lower()} | {n.lower() for n in allowed}
         self._is_wide = not is_loopback(bound_host)
 
     def has(self, authority: str) -> bool:

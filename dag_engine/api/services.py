@@ -16,11 +16,11 @@ from dag_engine.api.durations import RequestDurations
 from dag_engine.api.errors import ApiError
 from dag_engine.api.feed import RunFeed
 from dag_engine.api.flood import FloodGate
-from dag_engine.api.guard import is_loopback
 from dag_engine.api.scheduler_client import SchedulerClient
 from dag_engine.api.streams import StreamSlots
 from dag_engine.api.wellbeing import Since
 from dag_engine.config import Config, read_secret
+from dag_engine.core.access import is_loopback
 from dag_engine.core.catalogue import Catalogue
 from dag_engine.core.dagfile import SealedNames
 from dag_engine.core.plan import Plan

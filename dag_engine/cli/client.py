@@ -14,9 +14,9 @@ import requests
 from dag_engine.cli.controls import show_controls
 from dag_engine.cli.errors import CliError, RefusedError, UnreachableError
 from dag_engine.cli.options import chosen_namespace
+from dag_engine.core.access import is_loopback
 
 TIMEOUT_S = 60.0
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _UNAVAILABLE = {502, 503, 504}
 _TOKEN_HINT = (
     "Name a good one with --token or DAGENGINE_TOKEN; `dagengine tokens add NAME`, where the dag "
@@ -31,7 +31,7 @@ class Client:
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._session = requests.Session()
-        if urlsplit(self.url).hostname in _LOOPBACK:
+        if is_loopback(urlsplit(self.url).hostname or ""):
             # a proxy of the environment cannot know this machine's own addresses
             self._session.trust_env = False
         if token:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
 import os
@@ -24,6 +23,7 @@ from dag_engine.cli.news import LogNews, NewsHandler, say
 from dag_engine.cli.preparation import prepare_database
 from dag_engine.cli.readiness import wait_for_ready, wait_for_registered
 from dag_engine.config import OLD_SETTINGS_FILE, Config, hold_settings, settings_path
+from dag_engine.core.access import is_loopback
 from operator_engine.child_process import LOG_LIMIT_BYTES, ProcessSpec
 from operator_engine.errors import EngineError
 
@@ -358,16 +358,6 @@ def write_address(home: Path, url: str) -> None:
     partial = path.with_suffix(".new")
     partial.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n", encoding="utf-8")
     partial.replace(path)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether an address is reached from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def is_wildcard(host: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -53,6 +54,16 @@ class Caller:
 
 LOCAL_ADMIN = Caller("", Role.ADMIN, DEFAULT_NAMESPACE)
 """Who calls where no token was ever made: a person at this machine."""
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def is_namespace(name: str) -> bool:

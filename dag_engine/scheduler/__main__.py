@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from dag_engine.config import Config, SchedulerConfig, list_secrets, read_secret, read_settings
+from dag_engine.core.access import is_loopback
 from dag_engine.garbage import spare_passes
 from dag_engine.scheduler.housekeeping import HousekeepingThread
 from dag_engine.scheduler.http import SchedulerServer
@@ -27,8 +28,6 @@ from dag_engine.storage.vault import Vault
 from executors.masking import mask_logging
 from executors.store import ensure_marker
 from executors.transport.http_server import HttpServer
-
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def main() -> int:
@@ -62,7 +61,7 @@ def main() -> int:
     )
     tokens = TokenBook(
         lambda deadline_s: stored_tokens.load_tokens(database, deadline_s=deadline_s),
-        is_required=config.server.host not in LOOPBACK,
+        is_required=not is_loopback(config.server.host),
     )
     servers.append(SchedulerServer(scheduler, secret, tokens.find))
     for number in (signal.SIGTERM, signal.SIGINT):

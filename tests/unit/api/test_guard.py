@@ -5,7 +5,7 @@ from flask import Flask
 
 from dag_engine.api.access import caller
 from dag_engine.api.answers import json_answer
-from dag_engine.api.guard import Guard, HostList, host_name, is_loopback
+from dag_engine.api.guard import Guard, HostList, host_name
 from dag_engine.api.problems import install_error_handlers
 from dag_engine.core.access import Role
 from dag_engine.storage.token_book import TokenBook
@@ -52,15 +52,6 @@ def make_app(
 )
 def test_host_name_is_taken_out_of_an_authority(authority: str, name: str) -> None:
     assert host_name(authority) == name
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True),
-     ("0.0.0.0", False), ("10.0.0.1", False), ("::", False), ("example.org", False)],
-)  # fmt: skip
-def test_loopback_addresses_are_known(host: str, expected: bool) -> None:
-    assert is_loopback(host) is expected
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "[::1]:1", "engine.example"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dag_engine.cli.client import MultipartFile
+from dag_engine.cli.client import Client, MultipartFile
 from tests.support.canned_api import CannedApi
 from tests.unit.cli.conftest import Dagengine
 
@@ -205,3 +205,10 @@ def test_wrong_configuration_is_told_in_a_sentence(
     said = dagengine("config", "show")
     assert said.code == 2
     assert "did you mean server.port?" in said.err
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "[::1]", "localhost"])
+def test_this_machine_is_asked_through_no_proxy(host: str) -> None:
+    client = Client(f"http://{host}:8080")
+    assert client._session.trust_env is False
+    client.close()

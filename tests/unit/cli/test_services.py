@@ -59,24 +59,6 @@ def test_bound_socket_lets_early_clients_wait() -> None:
         client.close()
 
 
-@pytest.mark.parametrize(
-    ("host", "is_loopback"),
-    [
-        ("127.0.0.1", True),
-        ("127.8.8.8", True),
-        ("localhost", True),
-        ("::1", True),
-        ("[::1]", True),
-        ("0.0.0.0", False),
-        ("::", False),
-        ("10.0.0.1", False),
-        ("db.example", False),
-    ],
-)
-def test_loopback_is_told_from_other_addresses(host: str, is_loopback: bool) -> None:
-    assert services.is_loopback(host) is is_loopback
-
-
 def test_service_for_others_is_refused_without_tokens(tmp_path: Path) -> None:
     config = make_config(tmp_path, DAGENGINE__SERVER__HOST="0.0.0.0", DAGENGINE__SERVER__PORT="0")
     with pytest.raises(ServiceError, match=r"there are no tokens.\n.*dagengine tokens add"):
