@@ -1,9 +1,16 @@
+import itertools
+import zlib
 from collections.abc import Callable
 
 import pytest
 
 from dag_engine.api.errors import TooManyRequestsError
 from dag_engine.api.flood import FloodGate, OpenRuns, StartRate
+from dag_engine.storage.errors import DatabaseUnavailableError
+
+
+def crc32(name: str) -> int:
+    return zlib.crc32(name.encode())
 
 
 def take(rate: StartRate, n_starts: int, now_s: float, namespace: str = "a") -> int:
@@ -81,3 +88,48 @@ def test_no_limit_asks_nothing() -> None:
         gate.check("a")
 
     assert asked == []
+
+
+def test_a_count_that_fails_is_repeated_at_the_next_question() -> None:
+    _, count = counter([7, 3])
+    is_away = False
+
+    def count_if_there(namespace: str) -> int:
+        if is_away:
+            raise DatabaseUnavailableError("away")
+        return count(namespace)
+
+    runs = OpenRuns(count_if_there)
+    assert runs.number("a", 10.0) == 7
+    is_away = True
+    with pytest.raises(DatabaseUnavailableError):
+        runs.number("a", 11.5)
+    is_away = False
+
+    assert runs.number("a", 11.6) == 3
+
+
+def test_nobody_is_told_a_number_before_the_first_count() -> None:
+    told_meanwhile: list[int] = []
+    asked: list[str] = []
+
+    def count(namespace: str) -> int:
+        asked.append(namespace)
+        if len(asked) == 1:
+            runs.add(namespace)
+            told_meanwhile.append(runs.number(namespace, 10.0))
+        return 7
+
+    runs = OpenRuns(count)
+
+    assert runs.number("a", 10.0) == 7
+    assert told_meanwhile == [7]
+
+
+def test_namespaces_hardly_ever_share_a_cell() -> None:
+    rate = StartRate(per_s=1)
+    alike = (f"n{number}" for number in itertools.count())
+    other = next(name for name in alike if (crc32(name) - crc32("a")) % 2**16 == 4096)
+    take(rate, 100, now_s=1.0)
+
+    assert take(rate, 100, now_s=1.0, namespace=other) == 10
