@@ -12,17 +12,16 @@ from flask import Response
 from dag_engine.api.access import caller
 from dag_engine.api.answers import json_answer
 from dag_engine.api.calls import API_PREFIX
+from dag_engine.api.documents import Known
 from dag_engine.api.errors import ConflictError, UnprocessableError
 from dag_engine.api.foresight import foresee_hits
 from dag_engine.api.services import Services
 from dag_engine.api.sources import set_reach
 from dag_engine.api.views import show_plan, show_run
-from dag_engine.core.catalogue import Catalogue
 from dag_engine.core.dagfile import DagDocument, find_dataset_ids
 from dag_engine.core.plan import Plan, Reused
 from dag_engine.core.planning import Draft, Selection, complete_plan, draft_plan
 from dag_engine.core.states import FINAL_RUN_STATES
-from dag_engine.storage import datasets as stored_datasets
 from dag_engine.storage import idempotency as stored_idempotency
 from dag_engine.storage import runs as stored_runs
 from dag_engine.storage import tasks as stored_tasks
@@ -78,7 +77,7 @@ class BaseRun:
 
 
 def make_plan(
-    services: Services, document: DagDocument, options: StartOptions, catalogue: Catalogue
+    services: Services, document: DagDocument, options: StartOptions, known: Known
 ) -> Plan:
     """Plan a run; raises with all problems, or with what a range lacks."""
     base = BaseRun(services, options.base_run) if options.base_run else None
@@ -91,29 +90,29 @@ def make_plan(
     repeats = base if base is not None and options.range == "failed" else None
     draft = draft_plan(
         document,
-        catalogue,
+        known.catalogue,
         defaults=services.config.run_defaults,
         datasets=_pin_datasets(
-            services, find_dataset_ids(document, catalogue, options.params), repeats
+            services,
+            known,
+            find_dataset_ids(document, known.catalogue, options.params),
+            repeats,
         ),
         seeds=random.SystemRandom(),
         selection=Selection(options.range, options.operators, base.unfinished if base else ()),
         params=options.params,
         kept_seeds=repeats.seeds() if repeats else None,
-        sealed=services.sealed_names(caller().namespace),
+        sealed=known.sealed,
     )
     return complete_plan(draft, _find_former(services, draft, base))
 
 
 def _pin_datasets(
-    services: Services, dataset_ids: set[str], base: BaseRun | None
+    services: Services, known: Known, dataset_ids: set[str], base: BaseRun | None
 ) -> Mapping[str, DatasetRef]:
     """Choose the versions: those of the run that is repeated, else the latest."""
     found = base.datasets() if base else {}
-    wanted = dataset_ids - found.keys()
-    if wanted:
-        latest = stored_datasets.find_datasets(services.database, caller().namespace, wanted)
-        found = latest | found
+    found = known.find_datasets(dataset_ids - found.keys()) | found
     config = services.config
     return {
         name: set_reach(ref, config.dataset_roots, config.private_hosts)

@@ -11,7 +11,7 @@ from dag_engine.api import calls
 from dag_engine.api.access import caller
 from dag_engine.api.bodies import DAG_LIMIT_BYTES, dag_media_type, read_body, read_json
 from dag_engine.api.calls import JSON, Answer, Body, Query, Resource
-from dag_engine.api.documents import DAG_BODY, check_document, describe_document
+from dag_engine.api.documents import DAG_BODY, Known, check_document, describe_document
 from dag_engine.api.errors import ConflictError, UnprocessableError
 from dag_engine.api.idempotency import HEADER, make_key, read_key
 from dag_engine.api.schemas import RANGES
@@ -58,9 +58,9 @@ def start_file(query: Query) -> Response:
     key = read_key("start_file", options, media_type, body=data)
     if (answer := _let_in(here, key, is_dry=options.dry_run)) is not None:
         return answer
-    catalogue = here.catalogue()
-    document = check_document(here, data, media_type, catalogue)
-    plan = make_plan(here, document, options, catalogue)
+    known = Known(here)
+    document = check_document(here, data, media_type, known)
+    plan = make_plan(here, document, options, known)
     if options.dry_run:
         return answer_plan(here, plan)
     new = NewRun(
@@ -136,9 +136,9 @@ def _start_version(
     here: Services, dag_id: str, version: int, options: StartOptions, key: IdempotencyKey | None
 ) -> Response:
     source = stored_dags.get_dag_source(here.database, caller().namespace, dag_id, version)
-    catalogue = here.catalogue()
-    document = check_document(here, source.data, source.media_type, catalogue)
-    plan = make_plan(here, document, options, catalogue)
+    known = Known(here)
+    document = check_document(here, source.data, source.media_type, known)
+    plan = make_plan(here, document, options, known)
     if options.dry_run:
         return answer_plan(here, plan)
     new = NewRun(

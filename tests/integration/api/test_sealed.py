@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from dag_engine.storage.secret_rows import SecretPlace
 from executors.base import PortSpec
 from tests.support.api_rig import YAML, ApiRig
 from tests.support.example_catalogue import make_offer
+from tests.support.read_meter import note_selects
 from tests.support.tokens import digest
 
 VALUE = "Kanarienvogel-4711"
@@ -183,3 +185,24 @@ def test_who_has_no_name_is_known_by_the_tokens_id(rig: ApiRig) -> None:
     headers = {"Authorization": "Bearer t"}
     reply = rig.client.post("/api/v1/secrets", json={"name": "a", "value": VALUE}, headers=headers)
     assert reply.get_json()["created_by"] == token.id
+
+
+def test_a_start_asks_for_no_name_twice(rig: ApiRig) -> None:
+    properties = {**SCHEMA["properties"], "data": {"type": "string", "format": "dataset-id"}}
+    offer = make_offer("secretive", params_schema={"properties": properties})
+    rig.register(offer, catalogue_digest="with data")
+    file = (io.BytesIO(b"n\n1\n"), "x.csv")
+    assert rig.client.post("/api/v1/datasets", data={"file": file, "id": "40"}).status_code == 201
+    rig.client.post("/api/v1/secrets", json={"name": "api_key", "value": VALUE})
+    text = write_dag(data="40", api_key="api_key", connection="configured")
+    replies: list[Any] = []
+
+    statements = note_selects(
+        rig.services.database,
+        lambda: replies.append(rig.client.post("/api/v1/runs", data=text, content_type=YAML)),
+    )
+
+    assert replies[0].status_code == 202, replies[0].get_data(as_text=True)
+    asked = [repr(one) for one in statements if "dataset" in one[0] or "secrets" in one[0]]
+    assert len(asked) >= 3
+    assert len(set(asked)) == len(asked)
