@@ -55,10 +55,11 @@ def get_healthz(query: Query) -> Response:
     """
     here = services()
     parts = look_around(Surroundings(here.config, here.database, here.scheduler_status))
+    components = here.since.show(parts)
     is_well = all(part.status == OK for part in parts)
     health: dict[str, Any] = {"status": OK if is_well else DEGRADED}
     if _is_operator(here):
-        health["components"] = here.since.show(parts)
+        health["components"] = components
     return json_answer(health)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ SIGN_LIMIT_S = 20.0
 _COMMIT_LIMIT_S = 5.0
 _LATE_PASSES = 3
 _KEEPING_S = 3600.0
+_REMEMBERED_S = 24 * 3600.0
 _DISK_HINT = (
     "Make room, or move the folder; `retention` and `dagengine db prune` delete what is old."
 )
@@ -53,22 +54,39 @@ class Part:
         self.hint = f"{self.hint} {hint}".strip()
 
 
-class Since:
-    """Remembers since when each component is as it is, as far as this process has seen."""
+@dataclass(slots=True)
+class _Seen:
+    status: str
+    since: dt.datetime
+    looked_at: float
 
-    def __init__(self) -> None:
+
+class Since:
+    """Remembers since when each component is as it is, as far as this process has seen.
+
+    What a look leaves out is remembered for a day: while the database is away most cannot be
+    looked at, and are afterwards as they were.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
-        self._seen: dict[tuple[str, str], tuple[str, dt.datetime]] = {}
+        self._seen: dict[tuple[str, str], _Seen] = {}
 
     def show(self, parts: list[Part]) -> list[dict[str, Any]]:
         """Show the components."""
-        now = dt.datetime.now(dt.UTC)
+        moment, now = dt.datetime.now(dt.UTC), self._clock()
         with self._lock:
-            former, self._seen = self._seen, {}
             for part in parts:
                 key = (part.kind, part.instance)
-                status, since = former.get(key, ("", now))
-                self._seen[key] = (part.status, since if status == part.status else now)
+                seen = self._seen.get(key)
+                since = seen.since if seen and seen.status == part.status else moment
+                self._seen[key] = _Seen(part.status, since, now)
+            self._seen = {
+                key: seen
+                for key, seen in self._seen.items()
+                if now - seen.looked_at < _REMEMBERED_S
+            }
             return [
                 {
                     "kind": part.kind,
@@ -76,7 +94,7 @@ class Since:
                     "status": part.status,
                     "detail": part.detail,
                     "hint": part.hint,
-                    "since": self._seen[part.kind, part.instance][1],
+                    "since": self._seen[part.kind, part.instance].since,
                     **part.facts,
                 }
                 for part in parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,13 +11,16 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dag_engine.api import wellbeing
+from dag_engine.api.wellbeing import Part, Since
 from dag_engine.config import HealthConfig
 from dag_engine.core.changes import Batch, EventRow
 from dag_engine.scheduler.figures import Figures
 from dag_engine.storage import leader as stored_leader
+from dag_engine.storage import tokens as stored_tokens
 from executors.base import Verdict
 from executors.facts import Disk
 from tests.support.api_rig import MOMENT, ApiRig
+from tests.support.tokens import digest
 
 STATUS: dict[str, Any] = {
     "leads": True,
@@ -219,3 +223,33 @@ def test_a_wait_that_finds_no_place_is_counted_too(make_rig: Callable[..., ApiRi
     with rig.services.slots.held(), rig.services.slots.held():
         assert rig.client.get(f"/api/v1/runs/{run_id}?wait_s=5").status_code == 503
     assert figures(rig)["dagengine_http_come_again_total", "503"] == 1
+
+
+def test_since_survives_a_look_that_could_not_see_everything() -> None:
+    clock = {"now": 0.0}
+    since = Since(lambda: clock["now"])
+    engine = Part("operator_engine", "a", wellbeing.DEGRADED)
+
+    def told(*parts: Part) -> list[Any]:
+        return [part["since"] for part in since.show([Part("database"), *parts])]
+
+    first = told(engine)[1]
+    told()
+    assert told(engine)[1] == first
+    clock["now"] += 25 * 3600
+    told()
+    assert told(engine)[1] > first, "what is gone for good is forgotten after a day"
+
+
+def test_what_anybody_looks_at_is_remembered(rig: ApiRig) -> None:
+    stored_tokens.add_token(rig.database, digest("t"), role="operator", name="ops")
+    let_the_scheduler_tell(rig)
+    began = dt.datetime.now(dt.UTC)
+    assert "components" not in rig.client.get("/healthz").get_json()
+    looked = dt.datetime.now(dt.UTC)
+
+    headers = {"Authorization": "Bearer t"}
+    parts = rig.client.get("/healthz", headers=headers).get_json()["components"]
+
+    for part in parts:
+        assert began <= dt.datetime.fromisoformat(part["since"]) <= looked
