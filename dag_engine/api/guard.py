@@ -16,6 +16,7 @@ from flask import Flask, Response, g, request
 from dag_engine.api.errors import BadRequestError, ForbiddenError, UnauthorizedError
 from dag_engine.core.access import (
     DEFAULT_NAMESPACE,
+    NAMESPACE_HEADER,
     NAMESPACE_RULE,
     Caller,
     Role,
@@ -28,7 +29,6 @@ _USUAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 SECRET_HEADER = "x-dagengine-secret"
-NAMESPACE_HEADER = "X-Dagengine-Namespace"
 _INSTALLATION = Caller("installation", Role.OPERATOR, DEFAULT_NAMESPACE)
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "

@@ -9,9 +9,8 @@ from typing import Any
 
 from dag_engine.api.answers import PROBLEM_TYPE
 from dag_engine.api.calls import Answer, Body, Call, Parameter
-from dag_engine.api.guard import NAMESPACE_HEADER
 from dag_engine.api.schemas import SCHEMAS
-from dag_engine.core.access import TOKEN_ROLES, Role
+from dag_engine.core.access import NAMESPACE_HEADER, TOKEN_ROLES, Role
 
 _PATH_PART = re.compile(r"<(?:(?P<kind>\w+):)?(?P<name>\w+)>")
 _PATH_KINDS: dict[str, dict[str, Any]] = {

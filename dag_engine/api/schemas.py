@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dag_engine.core.access import TOKEN_ROLES
+from dag_engine.core.names import NAME_PATTERN
 from dag_engine.core.states import RunState, TaskState
 
 RANGES = ("all", "from", "to", "only", "children", "failed")
@@ -46,7 +47,7 @@ _MAYBE_SOURCE = {
     "type": ["object", "null"],
     "properties": {"run_id": _TEXT, "operator": _TEXT, "attempt": _WHOLE},
 }
-_SEALED_NAME = {"type": "string", "pattern": r"^\w[\w-]{0,127}$"}
+_SEALED_NAME = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
 _RUN_STATE = _one_of([state.value for state in RunState])
 _TASK_STATE = _one_of([state.value for state in TaskState])
 

@@ -15,12 +15,14 @@ from dag_engine.api.errors import UnprocessableError
 from dag_engine.api.services import services
 from dag_engine.api.views import show_sealed
 from dag_engine.core.access import Role
+from dag_engine.core.connections import leads_somewhere
+from dag_engine.core.names import NAME_PATTERN
 from dag_engine.storage.secret_rows import SecretKind, SecretPlace
 from dag_engine.storage.vault import Listed
 
 sealed = Resource("sealed", "Connections and secrets")
 
-_Name = Annotated[str, msgspec.Meta(pattern=r"^\w[\w-]{0,127}\Z")]
+_Name = Annotated[str, msgspec.Meta(pattern=rf"^{NAME_PATTERN}\Z")]
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -70,7 +72,7 @@ def put_connection(query: Query) -> Response:
         )
     if settings is msgspec.UNSET:
         settings = {"url": asked.url}
-    if not isinstance(settings.get("url", settings.get("drivername")), str):
+    if not leads_somewhere(settings):
         raise UnprocessableError(
             "bad_connection", "The settings need `url`, or `drivername` with the parts of a URL."
         )

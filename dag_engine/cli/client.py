@@ -14,7 +14,7 @@ import requests
 from dag_engine.cli.controls import show_controls
 from dag_engine.cli.errors import CliError, RefusedError, UnreachableError
 from dag_engine.cli.options import chosen_namespace
-from dag_engine.core.access import is_loopback
+from dag_engine.core.access import NAMESPACE_HEADER, is_loopback
 
 TIMEOUT_S = 60.0
 _UNAVAILABLE = {502, 503, 504}
@@ -37,7 +37,7 @@ class Client:
         if token:
             self._session.headers["Authorization"] = f"Bearer {token}"
         if namespace := chosen_namespace():
-            self._session.headers["X-Dagengine-Namespace"] = namespace
+            self._session.headers[NAMESPACE_HEADER] = namespace
 
     def close(self) -> None:
         """Close the connection."""

@@ -6,7 +6,6 @@ This is the only place that reads the environment on behalf of the services.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,11 @@ from dag_engine.config import (
     SecretsConfig,
     ServerConfig,
 )
+from dag_engine.core.names import NAME_RULE, is_name
 from dag_engine.core.plan import RunDefaults
 from executors.masking import hide_url_passwords
 
 DEFAULT_FILE = Path(__file__).resolve().parents[2] / "config" / "default.yaml"
-_NAME = re.compile(r"^\w[\w-]{0,127}$")
 
 
 def load_config(
@@ -80,9 +79,9 @@ def _check_values(layers: Layers) -> list[str]:
 
 def _check_names(layers: Layers) -> list[str]:
     problems = [
-        f"{origin}: {'.'.join(path)}: a name has letters, digits, _ and - only"
+        f"{origin}: {'.'.join(path)}: a name has {NAME_RULE}"
         for path, origin in layers.names.items()
-        if not _NAME.match(path[1])
+        if not is_name(path[1])
     ]
     for key, section in (("queue", "queues"), ("executor", "executors")):
         value, origin = layers.values["run_defaults", key]

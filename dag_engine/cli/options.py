@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dag_engine.cli.errors import UsageError
 from dag_engine.core.access import NAMESPACE_RULE, is_namespace
 
 Command = Callable[..., Any]
@@ -16,9 +17,14 @@ _NAMESPACE = f"{__name__}.namespace"
 
 
 def _note_namespace(context: click.Context, _: click.Parameter, value: str) -> None:
-    if value and not is_namespace(value):
-        raise click.BadParameter(f"{value!r} cannot be a namespace: it is {NAMESPACE_RULE}.")
-    context.meta[_NAMESPACE] = value
+    context.meta[_NAMESPACE] = value and check_namespace(value)
+
+
+def check_namespace(name: str) -> str:
+    """Give a namespace back, or say which ones there can be."""
+    if not is_namespace(name):
+        raise UsageError(f"{name!r} cannot be a namespace.", f"It is {NAMESPACE_RULE}.")
+    return name
 
 
 def chosen_namespace() -> str:

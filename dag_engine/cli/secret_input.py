@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,15 @@ from typing import Any
 import click
 
 from dag_engine.cli.errors import CliError, UsageError
-
-NAME = re.compile(r"^\w[\w-]{0,127}$")
+from dag_engine.core.connections import leads_somewhere
+from dag_engine.core.names import NAME_RULE, is_name
 
 
 def check_name(name: str) -> str:
     """Give a name back, or say which ones there can be."""
-    if not NAME.match(name):
+    if not is_name(name):
         # What was given may be the secret itself.
-        raise UsageError("A name has letters, digits, _ and - only, at most 128 of them.")
+        raise UsageError(f"A name has {NAME_RULE}.")
     return name
 
 
@@ -83,7 +82,7 @@ def read_connection(text: str) -> dict[str, Any]:
 
 def check_connection(settings: dict[str, Any]) -> None:
     """Refuse settings that name no database."""
-    if not isinstance(settings.get("url", settings.get("drivername")), str):
+    if not leads_somewhere(settings):
         raise UsageError("A connection needs url, or drivername with the other parts of one.")
 
 

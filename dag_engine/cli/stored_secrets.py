@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dag_engine.cli.errors import UsageError
-from dag_engine.cli.options import configuration_options, output_option
+from dag_engine.cli.options import check_namespace, configuration_options, output_option
 from dag_engine.cli.output import print_answer, print_table, show_moment
-from dag_engine.core.access import DEFAULT_NAMESPACE, NAMESPACE_RULE, is_namespace
+from dag_engine.core.access import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from dag_engine.storage.secret_rows import SecretKind
@@ -23,15 +22,9 @@ def namespace_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "--namespace",
         default=DEFAULT_NAMESPACE,
         show_default=True,
-        callback=_check_namespace,
+        callback=lambda _context, _option, name: check_namespace(name),
         help="Whose runs may use it.",
     )(command)
-
-
-def _check_namespace(_context: click.Context, _option: click.Parameter, name: str) -> str:
-    if not is_namespace(name):
-        raise UsageError(f"{name!r} cannot be a namespace.", f"It is {NAMESPACE_RULE}.")
-    return name
 
 
 def add_list(group: click.Group, kind: SecretKind, about: str) -> None:

@@ -14,6 +14,8 @@ NAMESPACE_RULE = (
     "1 to 63 small letters, digits, '-' or '_', the first a letter or digit, and not "
     f"{SYSTEM_NAMESPACE!r}"
 )
+NAMESPACE_HEADER = "X-Dagengine-Namespace"
+"""Of a request by which an admin acts in another namespace."""
 _MARK_LENGTH = 128
 _NAMESPACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 

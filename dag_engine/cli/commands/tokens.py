@@ -13,16 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dag_engine.cli.ages import parse_age
-from dag_engine.cli.errors import UsageError
-from dag_engine.cli.options import configuration_options, output_option
+from dag_engine.cli.options import check_namespace, configuration_options, output_option
 from dag_engine.cli.output import print_answer, print_table, show_moment
-from dag_engine.core.access import (
-    DEFAULT_NAMESPACE,
-    NAMESPACE_RULE,
-    TOKEN_ROLES,
-    Role,
-    is_namespace,
-)
+from dag_engine.core.access import DEFAULT_NAMESPACE, TOKEN_ROLES, Role
 
 if TYPE_CHECKING:
     from dag_engine.storage.rows import TokenRecord
@@ -67,8 +60,7 @@ def add(
     from dag_engine.cli.database import make_tables, open_installation
     from dag_engine.storage import tokens as stored
 
-    if not is_namespace(namespace):
-        raise UsageError(f"{namespace!r} cannot be a namespace.", f"It is {NAMESPACE_RULE}.")
+    check_namespace(namespace)
     token = f"dagengine_{secrets.token_urlsafe(32)}"
     digest = hashlib.sha256(token.encode("ascii")).hexdigest()
     expires_at = dt.datetime.now(dt.UTC) + parse_age(age) if age else None

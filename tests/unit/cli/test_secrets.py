@@ -222,3 +222,10 @@ def test_a_secret_that_is_too_long_is_refused_here_as_over_http(
     assert said.code == 1
     assert "65536 bytes" in said.err
     assert dagengine("secrets", "list", "--home", str(home)).out == "There are no secrets.\n"
+
+
+def test_a_name_that_ends_a_line_is_refused_as_over_http(
+    dagengine: Dagengine, home: Path, secret_file: str
+) -> None:
+    said = dagengine("secrets", "add", "a\n", "--from-file", secret_file, "--home", str(home))
+    assert (said.code, "letters, digits" in said.err) == (2, True)
