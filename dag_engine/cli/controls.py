@@ -29,6 +29,22 @@ def show_controls(value: Any) -> Any:
     return value
 
 
+def has_controls(text: str) -> bool:
+    """Tell whether a text may steer a terminal."""
+    return _STEERING.search(text) is not None
+
+
+def escape_controls(text: str) -> str:
+    r"""Escape control and direction characters in a JSON text: it says the same as before.
+
+    Examples
+    --------
+    >>> escape_controls('"\x7f"')
+    '"\\u007f"'
+    """
+    return _STEERING.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
 def _picture(found: re.Match[str]) -> str:
     character = found.group()
     if character < " ":

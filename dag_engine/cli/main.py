@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from dag_engine.cli.controls import show_controls
 from dag_engine.cli.errors import EXIT_INTERRUPTED, EXIT_USAGE, CliError
 
 _COMMANDS = {
@@ -98,7 +99,7 @@ def run_command(arguments: list[str]) -> int:
     try:
         result: Any = cli.main(arguments, prog_name="dagengine", standalone_mode=False)
     except CliError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(show_controls(f"Error: {error}"), err=True)
         return error.exit_code
     except click.ClickException as error:
         error.show()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dag_engine.cli.controls import escape_controls, has_controls, show_controls
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -26,15 +28,22 @@ STATE_STYLES = {
 
 
 def print_answer(value: Any, output: str, show: Callable[[Any], None]) -> None:
-    """Print an answer as the user asked; `show` prints it for people."""
+    """Print an answer as the user asked; `show` prints it for people, to whom control characters
+    are pictures. To programs they are what they are, and escaped: a terminal obeys none either.
+    """
     if output == "json":
-        click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+        click.echo(escape_controls(json.dumps(value, ensure_ascii=False, indent=2)))
     elif output == "yaml":
-        import yaml
-
-        click.echo(yaml.safe_dump(value, allow_unicode=True, sort_keys=False), nl=False)
+        click.echo(_write_yaml(value), nl=False)
     else:
-        show(value)
+        show(show_controls(value))
+
+
+def _write_yaml(value: Any) -> str:
+    import yaml
+
+    text = str(yaml.safe_dump(value, allow_unicode=True, sort_keys=False))
+    return str(yaml.safe_dump(value, sort_keys=False)) if has_controls(text) else text
 
 
 def make_console(*, is_error: bool = False) -> Console:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dag_engine.cli.client import Client, api
+from dag_engine.cli.controls import show_controls
 from dag_engine.cli.errors import RefusedError
 from dag_engine.cli.output import print_aligned
 
@@ -40,11 +41,11 @@ def print_reports(reports: list[tuple[str, dict[str, Any]]], console: Console) -
     """Print the figures of reports, a column for each."""
     for start in range(0, len(reports), _MAX_COLUMNS):
         part = reports[start : start + _MAX_COLUMNS]
-        figures = [list_figures(content) for _, content in part]
+        figures = [list_figures(show_controls(content)) for _, content in part]
         names = list(dict.fromkeys(name for figure in figures for name in figure))
         if not names:
             continue
-        table = _make_table([name for name, _ in part])
+        table = _make_table([show_controls(name) for name, _ in part])
         for name in names:
             values = [figure.get(name) for figure in figures]
             table.add_row(name, *_mark_best(name, values))

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from dag_engine.cli.client import Client, api
+from dag_engine.cli.controls import show_controls
 from dag_engine.cli.errors import (
     EXIT_CANCELLED,
     EXIT_FAILED,
@@ -74,7 +75,7 @@ def follow_run(
             silent_since = silent_since or time.monotonic()
             if time.monotonic() - silent_since > _PATIENCE_S:
                 raise
-            tell(f"The dag engine does not answer ({error.detail}); trying again.")
+            tell(show_controls(f"The dag engine does not answer ({error.detail}); trying again."))
             time.sleep(1.0)
             continue
         silent_since = 0.0
@@ -138,7 +139,7 @@ def _watch_plainly(client: Client, run_id: str, console: Console) -> tuple[Run, 
         for task in end[1]:
             now = (task["state"], task.get("attempt") or 0)
             if told.get(task["operator"], ("pending", 0)) != now:
-                console.print(_describe_change(task), markup=False)
+                console.print(show_controls(_describe_change(task)), markup=False)
             told[task["operator"]] = now
     return end
 
@@ -179,7 +180,7 @@ def _render(run: Run, tasks: list[Task], height: int) -> RenderableType:
     # Where a terminal is narrow, a long reason gives way, not the name and the state.
     for share in (None, None, None, None, 1):
         table.add_column(ratio=share, no_wrap=True, overflow="ellipsis")
-    shown = _choose(tasks, height)
+    shown = show_controls(_choose(tasks, height))
     for task in shown:
         state = task["state"]
         style = STATE_STYLES.get(state, "dim")
@@ -195,7 +196,7 @@ def _render(run: Run, tasks: list[Task], height: int) -> RenderableType:
         counts = Counter(task["state"] for task in tasks)
         summary = ", ".join(f"{number} {state}" for state, number in counts.most_common())
         return Group(table, Text(f"{len(tasks)} operators: {summary}", "bold"))
-    return Group(table, Text(f"run {run['id']}: {run['state']}", "dim"))
+    return Group(table, Text(show_controls(f"run {run['id']}: {run['state']}"), "dim"))
 
 
 def _shorten(name: str) -> Text:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from dag_engine.cli.controls import show_controls
 from dag_engine.cli.errors import RefusedError
 from dag_engine.cli.options import client_options, output_option, paging_options
 from dag_engine.cli.output import print_answer, print_table, show_moment
@@ -83,7 +85,7 @@ def get(dag: str, number: int | None, url: str, token: str, output: str) -> None
     if number:
         parts += ["versions", str(number)]
     if output == "table":
-        _print_dags([client.get(api(*parts))])
+        print_answer([client.get(api(*parts))], output, _print_dags)
     else:
         accept = "application/yaml" if output == "yaml" else "application/json"
         data = client.get_bytes(api(*parts), accept)
@@ -91,6 +93,9 @@ def get(dag: str, number: int | None, url: str, token: str, output: str) -> None
             import json
 
             print_answer(json.loads(data), "json", print)
+        elif sys.stdout.isatty():
+            text = show_controls(data.decode("utf-8", "replace"))
+            click.echo(text, nl=not text.endswith("\n"))
         else:
             click.echo(data, nl=not data.endswith(b"\n"))
 
@@ -102,7 +107,7 @@ def get(dag: str, number: int | None, url: str, token: str, output: str) -> None
 @output_option
 def put(file: str, dag: str | None, url: str, token: str, output: str) -> None:
     """Store a DAG file: as a new version of DAG, or under its own name."""
-    from dag_engine.cli.client import Client, api, find_media_type, read_answer, read_dag_file
+    from dag_engine.cli.client import Client, api, find_media_type, read_dag_file
 
     client = Client(url, token)
     path = Path(file)
@@ -115,7 +120,7 @@ def put(file: str, dag: str | None, url: str, token: str, output: str) -> None:
         reply = client.request(
             "PUT", dag_path, data=read_dag_file(path), headers=headers, source=file
         )
-        answer = read_answer(reply)
+        answer = reply.json()
     print_answer(answer, output, _print_stored)
 
 
@@ -136,4 +141,4 @@ def delete(dag: str, url: str, token: str) -> None:
     reply = client.request("GET", api("dags", dag_id))
     etag = reply.headers.get("ETag")
     client.request("DELETE", api("dags", dag_id), headers={"If-Match": etag} if etag else {})
-    click.echo(f"Dag {dag_id} is deleted.")
+    click.echo(show_controls(f"Dag {dag_id} is deleted."))

@@ -54,7 +54,7 @@ def add(
 
 def upload_dataset(client: Any, file: Path, fields: dict[str, str]) -> dict[str, Any]:
     """Upload a file as a dataset version."""
-    from dag_engine.cli.client import MultipartFile, api, read_answer
+    from dag_engine.cli.client import MultipartFile, api
 
     form = MultipartFile(fields, file)
     try:
@@ -63,7 +63,7 @@ def upload_dataset(client: Any, file: Path, fields: dict[str, str]) -> dict[str,
         )
     finally:
         form.close()
-    answer: dict[str, Any] = read_answer(reply)
+    answer: dict[str, Any] = reply.json()
     return answer
 
 

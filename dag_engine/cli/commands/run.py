@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from dag_engine.cli.controls import show_controls
 from dag_engine.cli.errors import EXIT_FAILED, EXIT_SUCCEEDED, RefusedError, UsageError
 from dag_engine.cli.options import client_options, output_option
 from dag_engine.cli.output import make_console, print_answer, print_table
@@ -170,9 +171,9 @@ def wait_for_run(client: Any, run: dict[str, Any], output: str) -> int:
         run, tasks = watch_run(client, run["id"], console)
     print_reports(fetch_reports(client, run["id"], tasks), console)
     for line in describe_failures(client, run["id"], tasks):
-        console.print(line, markup=False)
-    console.print(describe_end(run, tasks), markup=False)
-    console.print(f"Look closer: {client.url}/runs/{run['id']}", markup=False)
+        console.print(show_controls(line), markup=False)
+    console.print(show_controls(describe_end(run, tasks)), markup=False)
+    console.print(show_controls(f"Look closer: {client.url}/runs/{run['id']}"), markup=False)
     return find_exit_code(run)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from dag_engine.cli.controls import show_controls
 from dag_engine.cli.errors import EXIT_SUCCEEDED, RefusedError, UsageError
 from dag_engine.cli.options import client_options, output_option, paging_options
 from dag_engine.cli.output import (
@@ -297,7 +298,7 @@ def logs(
     offset = 0
     while True:
         piece = client.get(path, {"offset": offset, "limit": _LOG_PIECE_BYTES})
-        sys.stdout.write(piece.get("text") or "")
+        sys.stdout.write(show_controls(piece.get("text") or ""))
         sys.stdout.flush()
         moved = piece["next_offset"] > offset
         offset = piece["next_offset"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dag_engine.cli.client import Client, MultipartFile
 from tests.support.canned_api import CannedApi
@@ -212,3 +214,49 @@ def test_this_machine_is_asked_through_no_proxy(host: str) -> None:
     client = Client(f"http://{host}:8080")
     assert client._session.trust_env is False
     client.close()
+
+
+HOSTILE = "a\x1b[31m\x9b1m\x7f\u202eb\r"
+
+
+def test_programs_get_what_was_sent_and_a_terminal_nothing_to_obey(
+    canned: CannedApi, dagengine: Dagengine
+) -> None:
+    item = {"id": "d1", "name": HOSTILE}
+    for output, read in (("json", json.loads), ("yaml", yaml.safe_load)):
+        canned.put("GET /api/v1/dags", {"items": [item], "next_cursor": None})
+        said = dagengine("dags", "list", "-o", output)
+        assert read(said.out) == [item]
+        assert not set("\x1b\x9b\x7f\u202e\r") & set(said.out)
+    canned.put("GET /api/v1/dags", {"items": [item], "next_cursor": None})
+    said = dagengine("dags", "list")
+    assert "a␛[31m" in said.out
+    assert not set("\x1b\x9b\x7f\u202e\r") & set(said.out)
+
+
+def test_a_dag_is_found_by_whatever_name_it_has(canned: CannedApi, dagengine: Dagengine) -> None:
+    canned.put("GET /api/v1/dags", {"items": [{"id": "d1", "name": "x\x1by"}]})
+    canned.put("GET /api/v1/dags/d1", b"dag: {}\n")
+    assert dagengine("dags", "get", "x\x1by").out == "dag: {}\n"
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_the_file_of_a_dag_is_shown_on_a_terminal_and_given_to_a_program(
+    canned: CannedApi, dagengine: Dagengine, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    canned.put("GET /api/v1/dags/d1", {"id": "d1"}, "dag: 讀\x1b[31m\n".encode())
+    expected = "dag: 讀␛[31m\n" if is_terminal else "dag: 讀\x1b[31m\n"
+    assert dagengine("dags", "get", "d1").out == expected
+
+
+def test_logs_failures_and_refusals_steer_no_terminal(
+    canned: CannedApi, dagengine: Dagengine
+) -> None:
+    canned.put("GET /api/v1/runs/r1/tasks/a", {"operator": "a", "state": "failed", "attempt": 1})
+    log = {"text": HOSTILE, "next_offset": 9, "size_bytes": 9, "is_complete": True}
+    canned.put("GET /api/v1/runs/r1/tasks/a/attempts/1/log", log, log)
+    canned.put("GET /api/v1/runs", {"detail": HOSTILE}, status=409)
+    for said in (dagengine("logs", "r1", "a"), dagengine("runs", "list")):
+        assert "a␛[31m" in said.out + said.err
+        assert not set("\x1b\x9b\x7f\u202e\r") & set(said.out + said.err)
