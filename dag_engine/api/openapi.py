@@ -37,6 +37,7 @@ TAGS = (
     "Runs",
     "Logs and outputs",
     "Datasets",
+    "Connections and secrets",
     "Catalogue",
     "Access",
     "Health",

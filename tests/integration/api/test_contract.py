@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dag_engine.api.app import all_calls
+from dag_engine.api.openapi import TAGS
 from tests.support.api_rig import ApiRig
 
 DESIGNED = [
@@ -195,3 +196,7 @@ def test_document_tells_the_role_of_every_call(rig: ApiRig) -> None:
         assert (operation.get("security") == []) == is_open
         assert ({"401", "403"} <= set(operation["responses"])) != is_open
     assert document["security"] == [{"token": []}, {}], "no token was ever made"
+
+
+def test_the_document_orders_every_resource() -> None:
+    assert {call.tag for call in all_calls()} == set(TAGS)
