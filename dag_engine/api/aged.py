@@ -24,8 +24,9 @@ class AgedFigure(Generic[T]):
     """A figure that is counted anew where it is old, in a thread of its own.
 
     Whoever asks for an old one waits for the new count for a moment, and takes the old one if it is
-    not there by then; one that is older than two minutes is not given at all. Errors of the
-    database come through only where there is nothing else to tell.
+    not there by then, or at once if somebody else has it counted already; one that is older than
+    two minutes is not given at all. Errors of the database come through only where there is nothing
+    else to tell.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class AgedFigure(Generic[T]):
             return self._told()
         if age_s is None or age_s > _OLDEST_S:
             return self._count_here()
+        if self._is_counting.locked():
+            return self._told()
         done = threading.Event()
         threading.Thread(
             target=self._count_aside, args=(done,), name="figures", daemon=True
@@ -75,14 +78,16 @@ class AgedFigure(Generic[T]):
         return self._told()
 
     def _count_aside(self, done: threading.Event) -> None:
-        if not self._is_counting.acquire(blocking=False):
-            return  # somebody counts already, and may have done before the moment is over
         try:
-            self._count_now()
-        except StorageError as error:
-            log.warning("figure_not_counted detail=%s", error)
+            if not self._is_counting.acquire(blocking=False):
+                return  # somebody was quicker
+            try:
+                self._count_now()
+            except StorageError as error:
+                log.warning("figure_not_counted detail=%s", error)
+            finally:
+                self._is_counting.release()
         finally:
-            self._is_counting.release()
             done.set()
 
     def _count_now(self) -> None:

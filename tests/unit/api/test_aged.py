@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from dag_engine.api.aged import AgedFigure
 from dag_engine.storage.errors import DatabaseUnavailableError
+from tests.support.waiting import wait_until
 
 
 class Counting:
@@ -81,3 +83,21 @@ def test_an_old_figure_is_told_while_the_database_is_away(counting: Counting) ->
     counting.now += 121
     with pytest.raises(DatabaseUnavailableError):
         counting.figure.get()
+
+
+def test_nobody_waits_for_a_count_that_another_began(counting: Counting) -> None:
+    assert counting.figure.get() == 1
+    counting.now += 20
+    counting.may_end.clear()
+    told: list[int] = []
+    first = threading.Thread(target=lambda: told.append(counting.figure.get()))
+    first.start()
+    wait_until(counting.figure._is_counting.locked)
+    began = time.monotonic()
+
+    assert counting.figure.get() == 1
+
+    assert time.monotonic() - began < 2.0, "its patience is 5 s"
+    counting.may_end.set()
+    first.join(10)
+    assert told == [2]
