@@ -21,6 +21,7 @@ from dag_engine.storage import runs as stored_runs
 from dag_engine.storage import tasks as stored_tasks
 from dag_engine.storage.rows import DatasetVersionRecord, Inspection, NewRun, RunRecord
 from executors.base import AlgorithmOffer
+from executors.masking import hide_url_passwords
 from executors.runtime.errors import InvalidInputError
 from executors.runtime.preview import load_report
 
@@ -144,5 +145,7 @@ def _keep(here: Services, version: DatasetVersionRecord, found: Inspection) -> N
 
 def _failed(why: str) -> UnprocessableError:
     return UnprocessableError(
-        "preview_failed", f"The dataset cannot be read: {why}", "Upload it again as it should be."
+        "preview_failed",
+        f"The dataset cannot be read: {hide_url_passwords(why)}",
+        "Upload it again as it should be.",
     )

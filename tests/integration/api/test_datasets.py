@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from dag_engine.storage import datasets as stored_datasets
 from dag_engine.storage import runs as stored_runs
+from dag_engine.storage.rows import Inspection
 from executors.base import ArtifactRef
 from tests.support.api_rig import ApiRig
 from tests.support.example_catalogue import make_offer
@@ -274,3 +276,14 @@ def test_preview_without_any_engine_asks_to_come_again(make_rig: Callable[..., A
 def test_unknown_dataset_is_not_found(rig: ApiRig) -> None:
     for path in ("none", "none/preview", "none/preview?version=3"):
         assert rig.client.get(f"/api/v1/datasets/{path}").status_code == 404
+
+
+def test_why_a_preview_failed_bears_no_password(rig: ApiRig) -> None:
+    upload(rig, id="40")
+    why = Inspection(state="failed", error="http://me:geheim@data.example/x.csv is away")
+    stored_datasets.set_inspection(rig.database, "default", "40", 1, why)
+
+    reply = rig.client.get("/api/v1/datasets/40/preview")
+
+    assert reply.get_json()["code"] == "preview_failed"
+    assert "http://me:***@data.example" in reply.get_json()["detail"]
