@@ -22,7 +22,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from dag_engine.api.services import Services
-from dag_engine.api.wellbeing import SIGN_LIMIT_S, own_folders
+from dag_engine.api.wellbeing import own_folders
 from dag_engine.storage import engines as stored_engines
 from dag_engine.storage import leader as stored_leader
 from dag_engine.storage import schema
@@ -82,8 +82,8 @@ class ServiceCollector(Collector):
 
     def _told_by_signs(self) -> Iterator[Metric]:
         signs = stored_leader.list_components(self._services.database)
-        fresh = [one for one in signs if one.kind == "scheduler" and one.age_s < SIGN_LIMIT_S]
-        n_leading = sum(bool(one.detail and one.detail.get("leads")) for one in fresh)
+        fresh = [one for one in signs if one.is_live_scheduler]
+        n_leading = sum(one.is_leading for one in fresh)
         counts = {"leading": n_leading, "standing_by": len(fresh) - n_leading}
         yield _by_label("schedulers", "Schedulers that are alive.", "role", counts)
         moments = {

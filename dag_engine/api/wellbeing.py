@@ -24,8 +24,6 @@ from executors.facts import Disk, EngineFacts
 from executors.store import get_local_path, is_local
 
 OK, DEGRADED, AWAY = "ok", "degraded", "away"
-SIGN_LIMIT_S = 20.0
-"""A scheduler tells every 5 s that it lives."""
 _COMMIT_LIMIT_S = 5.0
 _LATE_PASSES = 3
 _KEEPING_S = 3600.0
@@ -107,7 +105,7 @@ class Surroundings:
 
     config: Config
     database: Database
-    ask_scheduler: Any
+    ask_scheduler: Callable[[], Mapping[str, Any]]
 
     @property
     def limits(self) -> HealthConfig:
@@ -228,8 +226,7 @@ def _look_at_leader(around: Surroundings, status: Mapping[str, Any]) -> Part:
 
 def _look_at_standbys(signs: list[ComponentRecord]) -> Iterator[Part]:
     for sign in signs:
-        is_leading = bool(sign.detail and sign.detail.get("leads"))
-        if sign.kind == "scheduler" and not is_leading and sign.age_s < SIGN_LIMIT_S:
+        if sign.is_live_scheduler and not sign.is_leading:
             yield Part("standby", sign.instance, facts={"heartbeat_at": sign.heartbeat_at})
 
 

@@ -398,6 +398,10 @@ class LeaderRecord:
     is_leading: bool
 
 
+_SIGN_LIMIT_S = 20.0
+"""A scheduler tells every 5 s that it lives."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentRecord:
     """A process of the service with its last sign of life; `age_s` by the database's clock."""
@@ -411,6 +415,16 @@ class ComponentRecord:
     started_at: dt.datetime
     heartbeat_at: dt.datetime
     age_s: float
+
+    @property
+    def is_live_scheduler(self) -> bool:
+        """Whether it is a scheduler that was heard of lately."""
+        return self.kind == "scheduler" and self.age_s < _SIGN_LIMIT_S
+
+    @property
+    def is_leading(self) -> bool:
+        """Whether it said that it leads."""
+        return bool(self.detail and self.detail.get("leads"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
