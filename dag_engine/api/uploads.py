@@ -22,6 +22,7 @@ from dag_engine.api.errors import (
     UnprocessableError,
 )
 from dag_engine.api.sources import Source, safe_filename
+from dag_engine.storage.private_files import sync_folder
 from executors.store import get_local_path, is_local, join_url, make_dataset_folder, open_url
 
 _CHUNK_BYTES = 1024 * 1024
@@ -174,7 +175,7 @@ class Upload:
         place.parent.mkdir(parents=True, exist_ok=True)
         incoming.path.replace(place)
         for changed in list(place.parents)[:4]:
-            _sync_folder(changed)
+            sync_folder(changed)
         return target
 
 
@@ -182,14 +183,6 @@ def _copy(path: Path, open_target: Callable[[], IO[Any]]) -> None:
     with open(path, "rb") as source, open_target() as target:
         while chunk := source.read(_CHUNK_BYTES):
             target.write(chunk)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _translate(error: BaseException) -> BaseException:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dag_engine.cli.errors import ServiceError
+from dag_engine.storage.private_files import write_private
 
 _FOLDERS = ("run", "logs/services", "spool", "work")
 
@@ -46,18 +45,7 @@ def prepare_home(path: Path) -> Home:
 def _keep(path: Path, new: str) -> str:
     """Read a small private file; where there is none, make it, whole or not at all."""
     if not path.exists():
-        # mkstemp makes the file 0600
-        descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(new + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(partial, path)  # of two first starts at once, one wins and both read the same
-        except FileExistsError:
-            pass
-        finally:
-            os.unlink(partial)
+        write_private(path, new + "\n", may_replace=False)
     found = path.read_text(encoding="ascii").strip()
     if not found:
         raise ServiceError(f"{path} is empty.", "Put back its content from a backup.")

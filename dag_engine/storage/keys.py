@@ -9,12 +9,12 @@ import hmac
 import os
 import secrets
 import stat
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dag_engine.config import Config
 from dag_engine.storage.errors import SecretKeyError
+from dag_engine.storage.private_files import write_private
 
 KEY_FILE = "secret.key"
 KEY_BYTES = 32
@@ -102,34 +102,7 @@ def make_key_file(config: Config) -> None:
 
 def write_keys(path: Path, keys: list[Key], *, may_replace: bool) -> None:
     """Write a key file, whole or not at all; mode 0600 from the first byte on."""
-    descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.writelines(f"{key.text}\n" for key in keys)
-            file.flush()
-            os.fsync(file.fileno())
-        if may_replace:
-            os.replace(partial, path)
-        else:
-            _link(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _link(partial: str, path: Path) -> None:
-    try:
-        os.link(partial, path)  # of two first starts at once one wins, and both read the same
-    except FileExistsError:
-        return
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_private(path, "".join(f"{key.text}\n" for key in keys), may_replace=may_replace)
 
 
 def _read_private(path: Path) -> str:
