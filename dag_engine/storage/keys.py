@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import hashlib
 import hmac
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,6 +101,22 @@ def make_key_file(config: Config) -> None:
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_keys(path, [make_key()], may_replace=False)
+
+
+@contextmanager
+def lock_key_file(config: Config) -> Iterator[None]:
+    """Let nobody else change the key file within the block; waits for whoever does, and ends with
+    the process, however that ends.
+    """
+    path = key_file(config)
+    descriptor = os.open(
+        path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+    )
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_keys(path: Path, keys: list[Key], *, may_replace: bool) -> None:

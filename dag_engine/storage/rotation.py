@@ -28,24 +28,33 @@ class Rotation:
 def rotate_keys(config: Config, database: Database) -> Rotation:
     """Seal everything with a new key, or with the first of the environment's.
 
-    Whatever happens in between, the key file holds every key that something is sealed with. A
+    Whatever happens in between, the key file holds every key that something is sealed with: of two
+    rotations at once the second waits, or each would drop the key of the other from the file. A
     service that sealed with the old key meanwhile looks again once it has stored, and seals anew.
     """
     keys.make_key_file(config)
     ring = keys.load_keys(config)
-    is_file = not keys.is_from_environment(config)
+    if keys.is_from_environment(config):
+        done = Rotation(ring.current.id)
+        _reseal(database, ring, done)
+        return done
+    with keys.lock_key_file(config):
+        return _change_file(config, database)
+
+
+def _change_file(config: Config, database: Database) -> Rotation:
     path = keys.key_file(config)
-    if is_file:
-        ring = KeyRing((keys.make_key(), *ring.keys), ring.source)
-        keys.write_keys(path, list(ring.keys), may_replace=True)
+    found = keys.load_keys(config)
+    ring = KeyRing((keys.make_key(), *found.keys), found.source)
+    keys.write_keys(path, list(ring.keys), may_replace=True)
     done = Rotation(ring.current.id)
     _reseal(database, ring, done)
-    if is_file:
-        needed = set(stored.list_key_ids(database))
-        rest = [key for key in ring.keys[1:] if key.id in needed]
-        keys.write_keys(path, [ring.current, *rest], may_replace=True)
-        _reseal(database, ring, done)
-        done.kept = [key.id for key in rest]
+    needed = set(stored.list_key_ids(database))
+    # Read anew: who put a lost key back by hand meanwhile is not to lose it again.
+    rest = [key for key in keys.load_keys(config).keys if key.id in needed - {ring.current.id}]
+    keys.write_keys(path, [ring.current, *rest], may_replace=True)
+    _reseal(database, ring, done)
+    done.kept = [key.id for key in rest]
     return done
 
 

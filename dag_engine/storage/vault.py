@@ -17,7 +17,12 @@ from dag_engine.config import Config
 from dag_engine.storage import keys, sealing
 from dag_engine.storage import secrets as stored
 from dag_engine.storage.database import Database
-from dag_engine.storage.errors import NotFoundError, SecretTooLargeError, SecretUnreadableError
+from dag_engine.storage.errors import (
+    NotFoundError,
+    SecretKeyError,
+    SecretTooLargeError,
+    SecretUnreadableError,
+)
 from dag_engine.storage.keys import KeyRing
 from dag_engine.storage.secret_rows import SealedValue, SecretKind, SecretPlace, SecretRecord
 
@@ -66,7 +71,8 @@ class Vault:
         """Seal a value and keep it; tells whether its name is new.
 
         A rotation may take the key away between the sealing and the storing; then it is sealed
-        again, with the new one. Raises `SecretTooLargeError`.
+        again, with the new one. Raises `SecretTooLargeError`, and `SecretKeyError` where there is
+        no key, or where it changes all the time.
         """
         data = msgspec.json.encode(value)
         if len(data) > VALUE_LIMIT_BYTES:
@@ -81,9 +87,13 @@ class Vault:
             is_new = is_new or is_first
             now = keys.load_keys(self._config)
             if now.current.id == ring.current.id:
-                break
+                return record, is_new
             ring = now
-        return record, is_new
+        raise SecretKeyError(
+            f"The key changed with each of {_RETRIES} tries to store {place.name}, which may be "
+            "sealed with one that is gone",
+            "Store it again, once nobody changes the key.",
+        )
 
     def open(
         self, namespace: str, connections: Collection[str], secrets: Collection[str]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -208,6 +210,58 @@ def test_what_a_service_seals_with_the_old_key_during_a_rotation_is_sealed_anew(
     vault.put(PLACE, VALUE, created_by="")
     assert stored.list_key_ids(database) == rotated
     assert vault.open("default", [], ["api_key"]).secrets == {"api_key": VALUE}
+
+
+def test_two_rotations_at_once_lose_nothing(
+    vault: Vault, config: Config, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault.put(PLACE, VALUE, created_by="")
+    write, others = keys.write_keys, list[threading.Thread]()
+
+    def rotate_meanwhile(*args: Any, **options: Any) -> None:
+        if not others:
+            others.append(threading.Thread(target=rotation.rotate_keys, args=(config, database)))
+            others[0].start()
+            others[0].join(0.5)  # it waits for the first; without that it is over before this
+        write(*args, **options)
+
+    monkeypatch.setattr(keys, "write_keys", rotate_meanwhile)
+    rotation.rotate_keys(config, database)
+    others[0].join(20)
+    assert stored.list_key_ids(database) == keys.load_keys(config).ids()
+    assert vault.open("default", [], ["api_key"]).secrets == {"api_key": VALUE}
+
+
+def test_a_lost_key_that_comes_back_during_a_rotation_is_not_dropped(
+    tmp_path: Path, vault: Vault, config: Config, database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    Vault(with_keys(tmp_path, 1), lambda: database).put(PLACE, VALUE, created_by="")
+    path, list_key_ids = tmp_path / "secret.key", stored.list_key_ids
+    keys.make_key_file(config)
+
+    def put_back(found: Database) -> list[str]:
+        path.write_text(path.read_text() + KEYS[1] + "\n")
+        return list_key_ids(found)
+
+    monkeypatch.setattr(stored, "list_key_ids", put_back)
+    assert rotation.rotate_keys(config, database).unreadable == [PLACE]
+    assert vault.open("default", [], ["api_key"]).secrets == {"api_key": VALUE}
+
+
+def test_a_value_whose_key_changes_all_the_time_is_not_called_stored(
+    vault: Vault, config: Config, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault.put(PLACE, "first", created_by="")
+    put = stored.put_secret
+
+    def rotate_before_it_is_stored(*args: Any, **options: Any) -> object:
+        rotation.rotate_keys(config, database)
+        return put(*args, **options)
+
+    monkeypatch.setattr(stored, "put_secret", rotate_before_it_is_stored)
+    with pytest.raises(SecretKeyError, match=r"api_key.*Store it again"):
+        vault.put(PLACE, VALUE, created_by="")
 
 
 def test_a_value_stored_during_a_rotation_is_not_put_back(
