@@ -91,8 +91,7 @@ def _check_keys(config: Config, database: Database) -> list[str]:
 
     vault = Vault(config, lambda: database)
     try:
-        ring = vault.ensure_keys()
-        lost = vault.find_lost_keys()
+        ring, lost = vault.check_keys()
     except (SecretKeyError, OSError) as error:
         return [f"Stored secrets and connections cannot be used: {error}"]
     if not lost:

@@ -136,9 +136,17 @@ class Vault:
         """Read the keys; the first ones are made. Where something is sealed already, a file that is
         missing was lost, and another key would only hide that.
         """
-        if not stored.list_key_ids(self._get_database()):
+        return self.check_keys()[0]
+
+    def check_keys(self) -> tuple[KeyRing, list[str]]:
+        """Read the keys as `ensure_keys`, and list those that something stored needs and that are
+        not at hand. Raises `SecretKeyError` where no key can be had at all.
+        """
+        needed = stored.list_key_ids(self._get_database())
+        if not needed:
             keys.make_key_file(self._config)
-        return keys.load_keys(self._config)
+        ring = keys.load_keys(self._config)
+        return ring, [key_id for key_id in needed if key_id not in ring.ids()]
 
     def delete(self, place: SecretPlace) -> None:
         """Forget a value; raises `NotFoundError`."""
@@ -178,17 +186,6 @@ class Vault:
             return listed.record.updated_at.isoformat()
         settings = msgspec.json.encode(self.configured(namespace)[name], order="deterministic")
         return hmac.new(secret.encode(), settings, "sha256").hexdigest() if secret else ""
-
-    def find_lost_keys(self) -> list[str]:
-        """List the keys that something stored needs and that are not at hand.
-
-        Raises `SecretKeyError` where there is something stored and no key can be had at all.
-        """
-        needed = stored.list_key_ids(self._get_database())
-        if not needed:
-            return []
-        at_hand = keys.load_keys(self._config).ids()
-        return [key_id for key_id in needed if key_id not in at_hand]
 
 
 @dataclass(frozen=True, slots=True)
