@@ -100,7 +100,7 @@ def store_dag(
         If the new name belongs to another dag.
     """
     if dag_id is None:
-        work = prepare_post(new)
+        work = prepare_post(database, new)
     else:
         pieces = chunks.cut(new.source)
 
@@ -113,24 +113,25 @@ def store_dag(
     return database.run_txn(work, work_s=STORE_LIMIT_S)
 
 
-def prepare_post(new: NewDag) -> Callable[[Connection], StoredDag]:
+def prepare_post(database: Database, new: NewDag) -> Callable[[Connection], StoredDag]:
     """Do what can be done before the transaction that stores a posted definition, which holds
     locks; what is returned does the rest in it, as `store_dag`.
     """
-    fresh_id = new_dag_id(dt.datetime.now(UTC), secrets.randbits(N_RANDOM_BITS))
     asked = {"in": new.namespace, "key": lookup_key(new.name, new.digest)}
+    found = database.read(lambda c: c.execute(_FIND, asked).first())
+    if found is not None and found.digest == new.digest:
+        known = StoredDag(_dag(found), is_new_dag=False, is_new_version=False)
+        return lambda connection: known
     pieces = chunks.cut(new.source)
 
     def work(connection: Connection) -> StoredDag:
-        found = connection.execute(_FIND, asked).first()
-        if found is not None and found.digest == new.digest:
-            return StoredDag(_dag(found), is_new_dag=False, is_new_version=False)
-        now = dt.datetime.now(UTC)
-        # Insert first and look afterwards: two posts at once then make one dag, without deadlock.
-        if found is None and _insert_dag(connection, new, fresh_id, now):
-            _insert_version(connection, new, (fresh_id, 1), now, pieces)
-            return StoredDag(_get(connection, new.namespace, fresh_id), True, True)
-        row = connection.execute(_LOCK_BY_LOOKUP, asked).one()
+        # What was found may be gone or renamed by now, and what was not may be there.
+        row = connection.execute(_LOCK_BY_LOOKUP, asked).first() if found is not None else None
+        if row is None:
+            # Insert first and look afterwards: two posts at once then make one dag.
+            if (dag := _insert_dag(connection, new, pieces)) is not None:
+                return StoredDag(dag, is_new_dag=True, is_new_version=True)
+            row = connection.execute(_LOCK_BY_LOOKUP, asked).one()
         return _add_to(connection, new, row, pieces)
 
     return work
@@ -161,8 +162,10 @@ def lookup_key(name: str, digest: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _insert_dag(connection: Connection, new: NewDag, dag_id: str, now: dt.datetime) -> bool:
-    """Insert a dag as it is with its first version; false where it is there already."""
+def _insert_dag(connection: Connection, new: NewDag, pieces: list[bytes]) -> DagRecord | None:
+    """Insert a dag with its first version; None where it is there already."""
+    now = dt.datetime.now(UTC)
+    dag_id = new_dag_id(now, secrets.randbits(N_RANDOM_BITS))
     values = {
         "dag_id": dag_id,
         "namespace": new.namespace,
@@ -178,8 +181,16 @@ def _insert_dag(connection: Connection, new: NewDag, dag_id: str, now: dt.dateti
     except IntegrityError as error:
         if not is_duplicate(error):
             raise
-        return False
-    return True
+        return None
+    return DagRecord(
+        id=dag_id,
+        namespace=new.namespace,
+        name=new.name,
+        created_at=now,
+        updated_at=now,
+        n_versions=1,
+        current=_insert_version(connection, new, (dag_id, 1), now, pieces),
+    )
 
 
 def _lock_by_id(connection: Connection, namespace: str, dag_id: str) -> Any:
@@ -210,10 +221,10 @@ def _insert_version(
     place: tuple[str, int],
     now: dt.datetime,
     pieces: list[bytes],
-) -> None:
+) -> DagVersionRecord:
     """Insert a version with its content; `place` is its dag and number."""
     dag_id, version = place
-    values = {
+    values: dict[str, Any] = {
         "dag_id": dag_id,
         "version": version,
         "namespace": new.namespace,
@@ -258,6 +269,7 @@ def _insert_version(
             for i, e in enumerate(new.edges)
         ],
     )
+    return DagVersionRecord(**values)
 
 
 def _point_to(

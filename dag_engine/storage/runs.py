@@ -85,7 +85,7 @@ def accept_run(
     row = _new_row(new, run_id, now)
     tasks = _task_rows(new, run_id)
     needs = sorted({(run_id, reused.run_id, new.namespace) for reused in new.plan.reused})
-    store = dags.prepare_post(definition) if definition is not None else None
+    store = dags.prepare_post(database, definition) if definition is not None else None
 
     def work(connection: Connection) -> AcceptedRun:
         if idempotency_key is not None:
@@ -96,16 +96,18 @@ def accept_run(
         if store is not None:
             dag = store(connection).dag
             row.update(dag_id=dag.id, dag_version=dag.current.version)
-        if _insert_run(connection, row):
-            _insert_parts(connection, new.namespace, run_id, pieces)
-            bulk.insert_rows(connection, tables.tasks, list(_TASK_COLUMNS), tasks)
-            bulk.insert_rows(connection, tables.run_needs, list(_NEED_COLUMNS), needs)
-        return AcceptedRun(_get(connection, new.namespace, run_id), is_new=True)
+        if not _insert_run(connection, row):
+            return AcceptedRun(_get(connection, new.namespace, run_id), is_new=True)
+        _insert_parts(connection, new.namespace, run_id, pieces)
+        bulk.insert_rows(connection, tables.tasks, list(_TASK_COLUMNS), tasks)
+        bulk.insert_rows(connection, tables.run_needs, list(_NEED_COLUMNS), needs)
+        return AcceptedRun(_run([row[column.name] for column in _RUN_COLUMNS]), is_new=True)
 
     return database.run_txn(work, work_s=dags.STORE_LIMIT_S if store else _ACCEPT_LIMIT_S)
 
 
 def _new_row(new: NewRun, run_id: str, now: dt.datetime) -> dict[str, Any]:
+    """Make the row as it is stored, of which `_run` makes the record too."""
     n_tasks = len(new.plan.tasks)
     return {
         "run_id": run_id,
@@ -114,6 +116,7 @@ def _new_row(new: NewRun, run_id: str, now: dt.datetime) -> dict[str, Any]:
         "dag_version": new.dag_version,
         "name": new.name,
         "state": _FIRST_STATE,
+        "reason_code": "",
         "reason": "",
         "priority": new.priority,
         "range_mode": new.range_mode,
@@ -123,7 +126,10 @@ def _new_row(new: NewRun, run_id: str, now: dt.datetime) -> dict[str, Any]:
         "created_by": new.created_by,
         "n_tasks": n_tasks,
         "counts": json_text({_FIRST_STATE: n_tasks} if n_tasks else {}),
+        "last_seq": 0,
         "created_at": now,
+        "started_at": None,
+        "ended_at": None,
     }
 
 

@@ -31,9 +31,9 @@ def put_secret(
     place = value.place
 
     def work(connection: Connection) -> tuple[SecretRecord, bool]:
-        is_new = _find(connection, place) is None
-        if is_new:
-            is_new = _insert(connection, value, created_by, now)
+        # Insert first and look afterwards: what is there is held from then on, and nobody deletes
+        # it before it is changed.
+        is_new = _insert(connection, value, created_by, now)
         if not is_new:
             connection.execute(
                 _secrets.update()

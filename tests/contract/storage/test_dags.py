@@ -7,7 +7,7 @@ import os
 import pytest
 import sqlalchemy as sa
 
-from dag_engine.storage import dags, tables
+from dag_engine.storage import chunks, dags, tables
 from dag_engine.storage.database import Database
 from dag_engine.storage.errors import (
     InvalidCursorError,
@@ -17,6 +17,7 @@ from dag_engine.storage.errors import (
 )
 from dag_engine.storage.rows import NewEdge, NewOperator
 from tests.support.at_once import run_at_once
+from tests.support.interleaving import meanwhile
 from tests.support.stored_samples import make_new_dag
 
 
@@ -177,6 +178,41 @@ def test_versions_are_paged_newest_first(database: Database) -> None:
     assert [v.version for v in first.items + rest.items] == [3, 2, 1]
     with pytest.raises(InvalidCursorError):
         dags.list_dag_versions(database, "default", dag.id, cursor="-1")
+
+
+@pytest.mark.parametrize("way", ["deleted", "renamed"])
+def test_a_dag_that_goes_while_its_name_is_posted_is_made_anew(
+    database: Database, way: str
+) -> None:
+    first = dags.store_dag(database, make_new_dag("one", name="mine")).dag
+
+    def take_away() -> None:
+        if way == "deleted":
+            dags.delete_dag(database, "default", first.id)
+        else:
+            dags.store_dag(database, make_new_dag("two", name="other"), dag_id=first.id)
+
+    with meanwhile(database, "dags.lookup = ", take_away):
+        stored = dags.store_dag(database, make_new_dag("three", name="mine"))
+    assert (stored.is_new_dag, stored.dag.n_versions) == (True, 1)
+    assert stored.dag.id != first.id
+    assert stored.dag == dags.get_dag(database, "default", stored.dag.id)
+
+
+def test_a_dag_that_comes_while_its_name_is_posted_gets_a_version(database: Database) -> None:
+    with meanwhile(
+        database, "dags.lookup = ", lambda: dags.store_dag(database, make_new_dag("one"))
+    ):
+        stored = dags.store_dag(database, make_new_dag("two"))
+    assert (stored.is_new_dag, stored.is_new_version, stored.dag.n_versions) == (False, True, 2)
+
+
+def test_a_content_that_is_stored_already_is_not_packed_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = dags.store_dag(database, make_new_dag()).dag
+    monkeypatch.delattr(chunks, "cut")
+    assert dags.store_dag(database, make_new_dag()).dag == first
 
 
 def test_posts_at_once_make_one_dag_and_one_version_each_content(database: Database) -> None:

@@ -111,7 +111,7 @@ WRITES: dict[str, _Call] = {
         d, n, t.dataset_id, 1, Inspection(state="ready", preview={"rows": 0})
     ),
 }
-CREATE = {"accept_run", "reserve_version", "claim"}
+CREATE = {"accept_run", "prepare_post", "reserve_version", "claim"}
 """These make something new, in the namespace that they are told."""
 
 

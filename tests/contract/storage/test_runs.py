@@ -15,6 +15,7 @@ from dag_engine.storage.rows import IdempotencyKey, NewRun, RunMark
 from dag_engine.storage.scheduler_store import SchedulerStore
 from tests.support.at_once import run_at_once
 from tests.support.databases import lost_answer
+from tests.support.read_meter import note_selects
 from tests.support.stored_samples import (
     MOMENT,
     accept_sample_run,
@@ -181,6 +182,22 @@ def test_the_same_definition_posted_by_many_at_once_is_one_dag(database: Databas
     )
     assert len({run.id for run in found}) == 8
     assert {(run.dag_id, run.dag_version) for run in found} == {(found[0].dag_id, 1)}
+
+
+def test_what_was_just_stored_is_not_read_again(database: Database) -> None:
+    """The transaction holds locks for as long as each of its questions takes."""
+
+    def accept(content: str) -> list[str]:
+        selects = note_selects(
+            database,
+            lambda: runs.accept_run(database, new_run(), definition=make_new_dag(content)),
+        )
+        return [statement for statement, _ in selects]
+
+    assert note_selects(database, lambda: runs.accept_run(database, new_run())) == []
+    for content in ("one", "one"):
+        [look_up] = accept(content)
+        assert "dags.lookup = " in look_up
 
 
 # --- listing --------------------------------------------------------------------------------------

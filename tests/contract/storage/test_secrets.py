@@ -17,6 +17,7 @@ from dag_engine.storage.database import Database
 from dag_engine.storage.errors import NotFoundError, SecretKeyError, SecretUnreadableError
 from dag_engine.storage.secret_rows import SecretPlace
 from dag_engine.storage.vault import Vault
+from tests.support.interleaving import meanwhile
 
 VALUE = "Kanarienvogel-4711"
 PLACE = SecretPlace("default", "secret", "api_key")
@@ -79,6 +80,17 @@ def test_a_secret_is_replaced_by_its_name_and_forgotten(vault: Vault) -> None:
         vault.delete(PLACE)
     with pytest.raises(SecretUnreadableError, match="dagengine secrets add api_key"):
         vault.open("default", [], ["api_key"])
+
+
+def test_a_name_that_is_forgotten_while_it_is_stored_anew_is_no_failure(
+    vault: Vault, database: Database
+) -> None:
+    vault.put(PLACE, "one", created_by="")
+    sealed = stored.load_sealed(database, [PLACE])[PLACE]
+    with meanwhile(database, "FROM secrets", lambda: vault.delete(PLACE)):
+        record, is_new = stored.put_secret(database, sealed)
+    assert (record.name, is_new) == ("api_key", False)
+    assert vault.list_all("default", "secret") == []
 
 
 def test_names_are_of_their_namespace_and_kind_alone(vault: Vault) -> None:
