@@ -7,10 +7,12 @@ all runs to find those of one DAG. At a million tasks that costs a hundred times
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
+from sqlalchemy.engine import Connection
 
 
 class HintedSqliteCompiler(SQLiteCompiler):
@@ -31,3 +33,11 @@ def read_by_key(query: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
     """Have a query read a table by its primary key; the table has row ids on SQLite."""
     query = query.with_hint(table, f"INDEXED BY sqlite_autoindex_{table.name}_1", "sqlite")
     return query.with_hint(table, "FORCE INDEX (PRIMARY)", "mysql")
+
+
+def find_newest(connection: Connection, queries: Iterable[sa.Select[Any]], limit: int) -> list[str]:
+    """Find the newest of all ids that these queries give, each of which is in order in its index
+    and has a limit.
+    """
+    each = [sa.select(query.subquery()) for query in queries]
+    return sorted(connection.scalars(sa.union_all(*each)), reverse=True)[:limit]

@@ -15,6 +15,7 @@ from dag_engine.core.changes import Former
 from dag_engine.core.states import RunState
 from dag_engine.core.work_keys import find_fitted_on
 from dag_engine.storage import bulk, tables
+from dag_engine.storage.by_index import find_newest
 from dag_engine.storage.database import Database
 from dag_engine.storage.expiry import has_expired, lock_kept
 from dag_engine.storage.loading import batches, json_value
@@ -210,14 +211,10 @@ def find_former_tasks(
 
 
 def _find_runs_of(connection: Connection, namespace: str, before: str, dag_id: str) -> list[str]:
-    """Find the newest runs of a dag; one query a state, each of which is in order in the index."""
-    found: list[str] = []
-    for state in RunState:
-        query = _select_runs(namespace, before).where(
-            _runs.c.dag_id == dag_id, _runs.c.state == str(state)
-        )
-        found += connection.scalars(query.limit(_RECENT_RUNS))
-    return sorted(found, reverse=True)[:_RECENT_RUNS]
+    """Find the newest runs of a dag, state by state: each is in order in the index."""
+    of_dag = _select_runs(namespace, before).where(_runs.c.dag_id == dag_id).limit(_RECENT_RUNS)
+    each = [of_dag.where(_runs.c.state == str(state)) for state in RunState]
+    return find_newest(connection, each, _RECENT_RUNS)
 
 
 def _find_any_runs(connection: Connection, namespace: str, before: str, dag_id: str) -> list[str]:

@@ -17,7 +17,7 @@ from dag_engine.core.plan import Plan
 from dag_engine.core.states import FINAL_RUN_STATES, RunState
 from dag_engine.storage import bulk, chunks, dags, idempotency, paging, tables
 from dag_engine.storage.batch_rows import json_text
-from dag_engine.storage.by_index import read_by
+from dag_engine.storage.by_index import find_newest, read_by
 from dag_engine.storage.database import Database
 from dag_engine.storage.errors import NotFoundError
 from dag_engine.storage.expiry import check_provided
@@ -221,16 +221,20 @@ def _newest_of(
 ) -> list[RunRecord]:
     """Find in the index the newest runs of each state, and read the rows of the newest of all."""
     ids = query.with_only_columns(_runs.c.run_id)
-    each = [sa.select(ids.where(_runs.c.state == state).subquery()) for state in states]
-    while True:
-        newest = sorted(connection.scalars(sa.union_all(*each)), reverse=True)[:limit]
-        found = [
-            _run(row)
-            for some in batches(newest)
-            for row in connection.execute(sa.select(*_RUN_COLUMNS).where(_runs.c.run_id.in_(some)))
-        ]
-        if len(found) == len(newest):  # else one was deleted meanwhile
-            return sorted(found, key=lambda run: run.id, reverse=True)
+    found: list[RunRecord] = []
+    while lacking := limit - len(found):
+        each = [ids.where(_runs.c.state == state) for state in states]
+        newest = find_newest(connection, each, lacking)
+        for some in batches(newest):
+            rows = sa.select(*_RUN_COLUMNS).where(
+                _runs.c.run_id.in_(some), _runs.c.state.in_(states)
+            )
+            found += [_run(row) for row in connection.execute(rows)]
+        if len(newest) < lacking:
+            break
+        # Older ones stand in for those that have gone, or gone on to other states, meanwhile.
+        ids = ids.where(_runs.c.run_id < newest[-1])
+    return sorted(found, key=lambda run: run.id, reverse=True)
 
 
 def read_mark(database: Database, namespace: str, run_id: str) -> RunMark:

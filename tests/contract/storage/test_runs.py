@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from dag_engine.core.changes import Batch
-from dag_engine.storage import dags, idempotency, runs
+from dag_engine.storage import dags, idempotency, runs, tables
 from dag_engine.storage.database import Database
 from dag_engine.storage.errors import IdempotencyConflictError, NotFoundError
 from dag_engine.storage.rows import IdempotencyKey, NewRun, RunMark
 from dag_engine.storage.scheduler_store import SchedulerStore
 from tests.support.at_once import run_at_once
 from tests.support.databases import lost_answer
+from tests.support.interleaving import meanwhile
 from tests.support.read_meter import note_selects
 from tests.support.stored_samples import (
     MOMENT,
@@ -238,6 +239,26 @@ def test_runs_are_filtered_by_state_dag_and_kind(
     assert listed(dag_id="d1") == [ids[5], ids[3], ids[1]]
     assert listed(dag_id="d0", states=["running"]) == [ids[4], ids[0]]
     assert listed(is_internal=True) == [inner]
+
+
+def test_a_run_that_moves_on_while_it_is_listed_is_not_shown_in_a_state_not_asked_for(
+    database: Database,
+) -> None:
+    ids = [accept_sample_run(database).id for _ in range(5)]
+
+    def move_on() -> None:
+        start = tables.runs.update().where(tables.runs.c.run_id.in_([ids[4], ids[2]]))
+        database.run_txn(lambda c: c.execute(start.values(state="running")))
+
+    states = ["failed", "pending"]
+    with meanwhile(database, "UNION ALL", move_on):
+        first = runs.list_runs(database, "default", states=states, limit=2)
+    assert [(run.id, run.state) for run in first.items] == [
+        (ids[3], "pending"),
+        (ids[1], "pending"),
+    ]
+    rest = runs.list_runs(database, "default", states=states, cursor=first.next_cursor)
+    assert ([run.id for run in rest.items], rest.next_cursor) == ([ids[0]], None)
 
 
 def test_marks_and_counts_follow_the_scheduler(database: Database, leader: SchedulerStore) -> None:
