@@ -124,18 +124,12 @@ def _find_former(services: Services, draft: Draft, base: BaseRun | None) -> dict
     """Find former results: of the base run and of what it stood on first, else the newest."""
     if not draft.needed:
         return {}
-    found: dict[str, Reused] = {}
-    lacking = set(draft.needed.values())
-    for run_id in base.lineage() if base else [None]:
-        if lacking:
-            more = stored_tasks.find_reusable(
-                services.database, caller().namespace, sorted(lacking), base_run=run_id
-            )
-            own = {mark: reused for mark, reused in more.items() if run_id in (None, reused.run_id)}
-            found |= own
-            lacking -= own.keys()
-    if lacking and base:
-        found |= stored_tasks.find_reusable(services.database, caller().namespace, sorted(lacking))
+    found = stored_tasks.find_reusable(
+        services.database,
+        caller().namespace,
+        draft.needed.values(),
+        runs=base.lineage() if base else (),
+    )
     return {
         operator: msgspec.structs.replace(found[mark], operator=operator)
         for operator, mark in draft.needed.items()

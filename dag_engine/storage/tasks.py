@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -154,11 +154,12 @@ def list_unfinished_operators(database: Database, namespace: str, run_id: str) -
 def find_reusable(
     database: Database,
     namespace: str,
-    fingerprints: Sequence[str],
+    fingerprints: Collection[str],
     *,
-    base_run: str | None = None,
+    runs: Sequence[str] = (),
 ) -> dict[str, Reused]:
-    """Find succeeded tasks with these fingerprints: that of `base_run` first, else the newest.
+    """Find succeeded tasks with these fingerprints: those of `runs`, of the first of them first,
+    else the newest.
 
     Whether the artifacts still exist is for the caller to check.
     """
@@ -167,15 +168,24 @@ def find_reusable(
     def work(connection: Connection) -> dict[str, Reused]:
         found: dict[str, Reused] = {}
         for some in batches(wanted):
-            sources = _newest_runs(connection, namespace, some)
-            if base_run is not None:
-                sources.update(
-                    dict.fromkeys(_done_in(connection, namespace, some, base_run), base_run)
-                )
+            sources = _choose_runs(connection, namespace, some, runs)
             found.update(_load_reused(connection, namespace, sources))
         return found
 
     return database.read(work, work_s=_REUSE_LIMIT_S)
+
+
+def _choose_runs(
+    connection: Connection, namespace: str, fingerprints: list[str], runs: Sequence[str]
+) -> dict[str, str]:
+    chosen: dict[str, str] = {}
+    lacking = fingerprints
+    for run_id in runs:
+        if not lacking:
+            return chosen
+        chosen |= dict.fromkeys(_done_in(connection, namespace, lacking, run_id), run_id)
+        lacking = [fingerprint for fingerprint in lacking if fingerprint not in chosen]
+    return chosen | _newest_runs(connection, namespace, lacking) if lacking else chosen
 
 
 def _newest_runs(connection: Connection, namespace: str, fingerprints: list[str]) -> dict[str, str]:

@@ -88,7 +88,7 @@ READS: dict[str, Read] = {
     ),
     "unfinished": lambda d, at: tasks.list_unfinished_operators(d, SPACE, at.run),
     "former results": lambda d, at: tasks.find_reusable(d, SPACE, at.busy_fingerprints),
-    "own results": lambda d, at: tasks.find_reusable(d, SPACE, at.fingerprints, base_run=at.run),
+    "own results": lambda d, at: tasks.find_reusable(d, SPACE, at.fingerprints, runs=[at.run]),
     "commands": lambda d, at: commands.list_commands(d, SPACE, at.run),
     "dags": lambda d, at: dags.list_dags(d, SPACE, limit=LIMIT),
     "versions": lambda d, at: dags.list_dag_versions(d, SPACE, at.busy_dag),

@@ -145,7 +145,7 @@ def test_expired_results_are_neither_found_nor_accepted_as_a_base(
     assert tasks.find_reusable(database, "default", [fingerprint])[fingerprint].run_id == base
     _mark(database, base)
     assert tasks.find_reusable(database, "default", [fingerprint]) == {}
-    assert tasks.find_reusable(database, "default", [fingerprint], base_run=base) == {}
+    assert tasks.find_reusable(database, "default", [fingerprint], runs=[base]) == {}
     with pytest.raises(ResultsExpiredError):
         _accept_on(database, base)
     assert runs.count_runs(database) == {"succeeded": 1}

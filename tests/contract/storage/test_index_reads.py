@@ -57,7 +57,7 @@ READS: dict[str, Callable[[Database], Any]] = {
     "commands": lambda d: commands.list_commands(d, "default", "r1"),
     "datasets": lambda d: datasets.list_datasets(d, "default", cursor="s5"),
     "dags": lambda d: dags.list_dags(d, "default", cursor="d5"),
-    "reusable": lambda d: tasks.find_reusable(d, "default", FINGERPRINTS, base_run="r1"),
+    "reusable": lambda d: tasks.find_reusable(d, "default", FINGERPRINTS, runs=["r1"]),
     "cache entries": lambda d: reuse.find_entries(d, [("default", "k1"), ("default", "k2")]),
     "what the cache found": lambda d: reuse.get_finding(d, "default", "r1", 0),
     "former tasks": lambda d: reuse.find_former_tasks(d, "default", "a", before="r5", dag_id="d1"),

@@ -100,7 +100,7 @@ READS: dict[str, _Call] = {
     "get_attempt": lambda d, n, t: tasks.get_attempt(d, n, t.run_id, 0, 1),
     "list_artifacts": lambda d, n, t: tasks.list_artifacts(d, n, t.run_id, 0),
     "list_unfinished_operators": lambda d, n, t: tasks.list_unfinished_operators(d, n, t.run_id),
-    "find_reusable": lambda d, n, t: tasks.find_reusable(d, n, FINGERPRINTS, base_run=t.run_id),
+    "find_reusable": lambda d, n, t: tasks.find_reusable(d, n, FINGERPRINTS, runs=[t.run_id]),
 }
 WRITES: dict[str, _Call] = {
     "add_command": lambda d, n, t: commands.add_command(d, n, t.run_id, "cancel"),

@@ -10,6 +10,7 @@ from dag_engine.storage import commands, events, tasks
 from dag_engine.storage.database import Database
 from dag_engine.storage.errors import InvalidCursorError, NotFoundError
 from dag_engine.storage.scheduler_store import SchedulerStore
+from tests.support.read_meter import note_selects
 from tests.support.stored_samples import (
     MOMENT,
     accept_sample_run,
@@ -153,8 +154,27 @@ def test_the_base_run_goes_before_the_newest(database: Database, leader: Schedul
     succeed(leader, base, 0)
     succeed(leader, newer, 0, 1)
     prints = [task.fingerprint for task in make_plan(2).tasks]
-    found = tasks.find_reusable(database, "default", prints, base_run=base)
+    found = tasks.find_reusable(database, "default", prints, runs=[base])
     assert [found[fingerprint].run_id for fingerprint in prints] == [base, newer]
+
+
+def test_former_runs_are_asked_in_their_order_and_only_for_what_is_lacking(
+    database: Database, leader: SchedulerStore
+) -> None:
+    first, second, newest = (accept_sample_run(database, n_tasks=3).id for _ in range(3))
+    succeed(leader, first, 0)
+    succeed(leader, second, 0, 1)
+    succeed(leader, newest, 0, 1, 2)
+    prints = [task.fingerprint for task in make_plan(3).tasks]
+    found = tasks.find_reusable(database, "default", prints, runs=[first, second])
+    assert [found[fingerprint].run_id for fingerprint in prints] == [first, second, newest]
+
+    def find_all() -> None:
+        tasks.find_reusable(database, "default", prints, runs=[newest, second, first])
+
+    # who has them, the tasks themselves, and their outputs
+    asked = [sql for sql, _ in note_selects(database, find_all) if sql != "SELECT 1"]
+    assert len(asked) == 3
 
 
 def test_results_of_another_namespace_are_never_used(
