@@ -2,14 +2,13 @@
 start.
 
 The processes of the dag engine read it from a file that lies in memory alone, since passwords and
-keys stand in it: `hold_settings` makes one, for processes that inherit its descriptor. On disk
-`write_settings` makes one that only its owner can read. `read_settings` gives back an equal object.
+keys stand in it: `hold_settings` makes one, for processes that inherit its descriptor, and
+`read_settings` gives back an equal object.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -197,23 +196,8 @@ def settings_path(descriptor: int) -> Path:
     return Path(f"/proc/self/fd/{descriptor}")
 
 
-def write_settings(config: Config, path: Path) -> None:
-    """Write the configuration for a process to read: JSON, mode 0600, put in place in one move."""
-    data = msgspec.json.encode(config, enc_hook=_encode_path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # mkstemp makes the file 0600 from the first byte on; it may hold a database password
-    descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
-
-
 def read_settings(path: Path) -> Config:
-    """Read what `write_settings` wrote; a damaged file raises `msgspec.ValidationError`."""
+    """Read what `hold_settings` wrote; a damaged file raises `msgspec.ValidationError`."""
     return msgspec.json.decode(path.read_bytes(), type=Config, dec_hook=_decode_path)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import stat
+import os
 from pathlib import Path
 
 import msgspec
@@ -15,8 +15,9 @@ from dag_engine.config import (
     ExecutorConfig,
     QueueConfig,
     ServerConfig,
+    hold_settings,
     read_settings,
-    write_settings,
+    settings_path,
 )
 from dag_engine.core.plan import RunDefaults
 
@@ -42,17 +43,12 @@ def make_config(tmp_path: Path) -> Config:
 
 def test_settings_come_back_equal(tmp_path: Path) -> None:
     config = make_config(tmp_path)
-    write_settings(config, tmp_path / "run" / "api.json")
-    assert read_settings(tmp_path / "run" / "api.json") == config
-
-
-def test_only_the_owner_reads_settings_also_when_they_are_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "settings.json"
-    path.write_text("old")
-    path.chmod(0o644)
-    write_settings(make_config(tmp_path), path)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [entry.name for entry in tmp_path.iterdir()] == ["settings.json"]
+    settings = hold_settings(config)
+    try:
+        assert read_settings(settings_path(settings)) == config
+    finally:
+        os.close(settings)
+    assert list(tmp_path.iterdir()) == [], "they hold passwords, and lie in memory alone"
 
 
 def test_a_value_of_the_wrong_type_is_not_taken_from_settings(tmp_path: Path) -> None:

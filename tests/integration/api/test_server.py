@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from dag_engine.config import write_settings
+from dag_engine.config import hold_settings, settings_path
 from dag_engine.storage import tokens as stored_tokens
 from tests.support.api_rig import SECRET, YAML, ApiRig, write_dag
 from tests.support.waiting import wait_until
@@ -34,19 +34,25 @@ class Server:
         self.rig = rig
         self.sock = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self.sock.getsockname()[1]
-        settings = folder / "settings.json"
-        write_settings(rig.config, settings)
+        settings = hold_settings(rig.config)
         self.log = folder / "api.log"
         number = self.sock.fileno()
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "dag_engine.api", str(settings), f"fd://{number}"],
-                pass_fds=[number],
+                [
+                    sys.executable,
+                    "-m",
+                    "dag_engine.api",
+                    str(settings_path(settings)),
+                    f"fd://{number}",
+                ],
+                pass_fds=[number, settings],
                 cwd=ROOT,
                 stderr=log,
                 stdout=log,
                 start_new_session=True,
             )
+        os.close(settings)
 
     def call(
         self, method: str, path: str, body: bytes | None = None, **headers: str
