@@ -88,7 +88,7 @@ def store_dag(
     dag_id : str, optional
         The dag to change; it must exist.
     if_match : str, optional
-        Value of `If-Match`: one or more ETags, or `*`.
+        Value of `If-Match`, for the dag `dag_id`: one or more ETags, or `*`.
 
     Raises
     ------

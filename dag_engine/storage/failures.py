@@ -14,7 +14,7 @@ _MYSQL_AWAY = {
     0, 1021, 1040, 1047, 1053, 1114, 1152, 1154, 1159, 1160, 1161, 1184, 1203, 1226, 1290, 1792,
     1836, 1927, 2002, 2003, 2006, 2012, 2013, 2014, 2027, 2055, 4031,
 }  # fmt: skip
-# After these the connection is of no more use.
+# A row with this key is there already.
 _MYSQL_DUPLICATE = {1022, 1062, 1586}
 
 _SQLITE_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}

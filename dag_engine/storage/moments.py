@@ -25,7 +25,7 @@ def to_utc(moment: dt.datetime) -> dt.datetime:
 
 
 def from_database(value: str | dt.datetime | None) -> dt.datetime | None:
-    """Read a moment as a driver returns it: text from SQLite, a naive datetime from MySQL."""
+    """Read a moment as it is stored: text, which a driver may have made a naive datetime of."""
     if value is None:
         return None
     if isinstance(value, str):

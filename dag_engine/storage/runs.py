@@ -77,6 +77,8 @@ def accept_run(
     ------
     IdempotencyConflictError
         If the key came before with another request.
+    ResultsExpiredError
+        If results that the plan stands on were deleted meanwhile.
     """
     now = dt.datetime.now(UTC)
     run_id = new_run_id(now, secrets.randbits(N_RANDOM_BITS))

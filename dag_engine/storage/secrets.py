@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -127,11 +128,11 @@ def reseal(
     after: tuple[str, str, str] = ("", "", "")
     n_changed = 0
     while True:
-        found = database.read(lambda c, after=after: _find_others(c, key_id, after))  # type: ignore[misc]
+        found = database.read(partial(_find_others, key_id=key_id, after=after))
         if not found:
             return n_changed
         pairs = [(old, new) for old in found if (new := change(old)) is not None]
-        n_changed += database.run_txn(lambda c, pairs=pairs: _exchange(c, pairs))  # type: ignore[misc]
+        n_changed += database.run_txn(partial(_exchange, pairs=pairs))
         last = found[-1].place
         after = (last.namespace, last.kind, last.name)
 
