@@ -47,7 +47,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
         yield running
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_fresh_clone_shows_the_demo_and_leaves_nothing_running(tmp_path: Path) -> None:
     clone = tmp_path / "clone"

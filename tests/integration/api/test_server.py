@@ -310,21 +310,20 @@ raise SystemExit(api.main(sys.argv[1:]))
 """
 
 
-def test_the_log_of_gunicorn_itself_bears_no_secret(
-    make_rig: Callable[..., ApiRig], tmp_path: Path
-) -> None:
+def test_the_log_of_gunicorn_itself_bears_no_secret(make_rig: Callable[..., ApiRig]) -> None:
     rig = make_rig(server={"port": 0, "workers": 1})
-    settings = tmp_path / "settings.json"
-    write_settings(rig.config, settings)
+    settings = hold_settings(rig.config)
 
     ended = subprocess.run(
-        [sys.executable, "-c", _FAILING_WORKER, SECRET, str(settings)],
+        [sys.executable, "-c", _FAILING_WORKER, SECRET, str(settings_path(settings))],
+        pass_fds=(settings,),
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
     )
+    os.close(settings)
 
     assert ended.returncode != 0
     assert "RuntimeError: no place for ***" in ended.stderr

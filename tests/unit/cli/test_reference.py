@@ -28,7 +28,6 @@ def test_configuration_page_is_up_to_date() -> None:
     assert write_configuration(page, defaults) == page, "run make docs"
 
 
-@pytest.mark.slow
 def test_algorithms_page_is_up_to_date() -> None:
     page = read("algorithms.md")
     assert write_algorithms(page, load_offers()) == page, "run make docs"

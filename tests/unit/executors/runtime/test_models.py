@@ -100,7 +100,6 @@ def test_the_collector_of_cycles_goes_on_after_a_model(tmp_path):
     assert gc.isenabled()
 
 
-@pytest.mark.slow
 def test_equal_models_of_two_processes_have_equal_bytes():
     code = (
         "import sys, hashlib\n"
