@@ -14,14 +14,13 @@ import msgspec
 from dag_engine.core.catalogue import Catalogue
 from dag_engine.core.dagfile.checking import (
     EVERY_NAME,
-    Checked,
     SealedNames,
     Surroundings,
     check_document,
     choose_executor,
 )
 from dag_engine.core.dagfile.collector import ProblemCollector
-from dag_engine.core.dagfile.document import DagDocument, Edge, Operator
+from dag_engine.core.dagfile.document import Checked, DagDocument, Edge, Operator
 from dag_engine.core.dagfile.parameters import name_datasets_by_text
 from dag_engine.core.dagfile.schemas import (
     CONNECTION,
@@ -114,7 +113,8 @@ def draft_plan(  # noqa: PLR0913 - each is one fact of the run, given by keyword
     Parameters
     ----------
     document : DagDocument
-        A sound DAG. It is checked against the catalogue again as far as the range depends on it.
+        A sound DAG. As far as the range depends on it, it is checked against the catalogue again,
+        unless `accept_dag` has just done that with the same catalogue.
     catalogue : Catalogue
         What is offered now.
     defaults : RunDefaults
@@ -153,12 +153,30 @@ def draft_plan(  # noqa: PLR0913 - each is one fact of the run, given by keyword
         alternatives=document.alternatives,
     )
     part = _take_part(document, graph, chosen, overridden)
-    collector = document.collector.make_empty()
-    checked = check_document(part, around, collector)
-    if collector:
-        raise PlanRefusedError(collector.finish())
+    is_whole = not overridden and len(part.operators) == len(document.operators)
+    checked = _find_checked(document, around, datasets) if is_whole else None
+    if checked is None:
+        collector = document.collector.make_empty()
+        checked = check_document(part, around, collector)
+        if collector:
+            raise PlanRefusedError(collector.finish())
     planner = _Planner(part, checked, datasets, around)
     return planner.draft(order_breadth_first(graph), chosen, defaults, seeds, kept_seeds or {})
+
+
+def _find_checked(
+    document: DagDocument, around: Surroundings, datasets: Mapping[str, DatasetRef]
+) -> Checked | None:
+    """Return what came of the check of the whole document, where it was made against the same."""
+    checked = document.checked
+    is_same = (
+        checked is not None
+        and checked.catalogue is around.catalogue
+        and checked.sealed is around.sealed
+        and checked.default_executor == around.default_executor
+        and datasets.keys() >= set(checked.dataset_ids)
+    )
+    return checked if is_same else None
 
 
 def _check_selection(

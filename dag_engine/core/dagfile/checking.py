@@ -8,7 +8,7 @@ from typing import Any
 
 from dag_engine.core.catalogue import Catalogue
 from dag_engine.core.dagfile.collector import ProblemCollector
-from dag_engine.core.dagfile.document import DagDocument, Operator
+from dag_engine.core.dagfile.document import Checked, DagDocument, Operator
 from dag_engine.core.dagfile.parameters import check_params
 from dag_engine.core.dagfile.ports import check_ports
 from dag_engine.core.dagfile.schemas import (
@@ -67,28 +67,17 @@ class Surroundings:
 
     def has_dataset(self, name: str) -> bool:
         """Whether there is such a data set; the same question is asked once."""
-        if self.dataset_ids is None:
-            return True
-        if not callable(self.dataset_ids):
-            return name in self.dataset_ids
         if name not in self.asked:
-            self.asked[name] = self.dataset_ids(name)
+            known = self.dataset_ids
+            self.asked[name] = known is None or (known(name) if callable(known) else name in known)
         return self.asked[name]
-
-
-@dataclass(slots=True)
-class Checked:
-    """The algorithm of every operator, and its parameters as the algorithm is to get them."""
-
-    offers: dict[str, AlgorithmOffer] = field(default_factory=dict)
-    params: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def check_document(
     document: DagDocument, around: Surroundings, collector: ProblemCollector
 ) -> Checked:
     """Report everything in which the DAG does not fit its surroundings; return what it does fit."""
-    checked = Checked()
+    checked = Checked(around.catalogue, around.sealed, around.default_executor)
     for operator in document.operators.values():
         path = ("dag", "operator_details", operator.id)
         offer = find_algorithm(operator, around, path, collector)
@@ -102,6 +91,7 @@ def check_document(
         check_executor(operator, around, path, collector)
         _check_queue(operator, around, path, collector)
     check_ports(document, checked.offers, collector)
+    checked.dataset_ids = around.asked.keys()
     return checked
 
 

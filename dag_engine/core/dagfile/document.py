@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import msgspec
 from dag_engine.core.dagfile.collector import ProblemCollector
 from dag_engine.core.dagfile.rendering import render_json, render_yaml
 from dag_engine.core.graph import Graph, build_graph
+from executors.base import AlgorithmOffer
 
 
 class RunSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,12 +64,29 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     number: int
 
 
+@dataclass(slots=True)
+class Checked:
+    """The algorithm of every operator, and its parameters as the algorithm is to get them.
+
+    `catalogue`, `sealed` and `default_executor` are what it was held against, `dataset_ids` the
+    data sets that it names.
+    """
+
+    catalogue: object
+    sealed: object
+    default_executor: str
+    offers: dict[str, AlgorithmOffer] = field(default_factory=dict)
+    params: dict[str, dict[str, Any]] = field(default_factory=dict)
+    dataset_ids: Collection[str] = ()
+
+
 @dataclass
 class DagDocument:
     """A DAG file as it was posted.
 
     `value` is the plain value with all keys in their order, `source` the bytes that came, of type
-    `media_type`. `operators` stand in the order of `operator_list`.
+    `media_type`. `operators` stand in the order of `operator_list`. `checked` is what came of the
+    check against the catalogue, where there was one.
     """
 
     value: dict[str, Any]
@@ -78,6 +97,7 @@ class DagDocument:
     source: bytes
     media_type: str
     collector: ProblemCollector = field(default_factory=ProblemCollector, repr=False, compare=False)
+    checked: Checked | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def digest(self) -> str:

@@ -64,7 +64,7 @@ def accept_dag(
     """Read and check a DAG file in one go; raises `DagFileError` with all problems of both."""
     document = _read(data, media_type)
     around = Surroundings(catalogue, dataset_ids, queues, sealed, default_executor)
-    check_document(document, around, document.collector)
+    document.checked = check_document(document, around, document.collector)
     if document.collector:
         raise DagFileError(document.collector.finish())
     return document

@@ -3,8 +3,10 @@ import time
 
 import pytest
 
+from dag_engine.core import planning
 from dag_engine.core.catalogue import Catalogue
-from dag_engine.core.dagfile import YAML, SealedNames, read_dag
+from dag_engine.core.dagfile import YAML, SealedNames, accept_dag, read_dag
+from dag_engine.core.dagfile.checking import check_document
 from dag_engine.core.errors import MissingArtifactsError, PlanRefusedError
 from dag_engine.core.plan import PlannedInput, Reused, RunDefaults
 from dag_engine.core.planning import Selection, complete_plan, draft_plan
@@ -433,3 +435,66 @@ def test_ten_thousand_operators_are_planned_in_seconds():
     )
     assert time.process_time() - start < 5.0
     assert len(draft.tasks) == 10_000
+
+
+class TestWhatWasJustAccepted:
+    """A document is checked once where nothing has changed between its acceptance and the plan."""
+
+    NAMES = SealedNames(connections=(), secrets=())
+
+    @pytest.fixture
+    def checks(self, monkeypatch):
+        done = []
+
+        def check(document, *args):
+            done.append(len(document.operators))
+            return check_document(document, *args)
+
+        monkeypatch.setattr(planning, "check_document", check)
+        return done
+
+    def plan(self, *, catalogue=None, range_="all", operators=(), **options):
+        accepted_with = make_catalogue()
+        document = accept_dag(
+            PIPELINE.encode(), YAML, accepted_with, dataset_ids={"40"}, sealed=self.NAMES
+        )
+        return draft_plan(
+            document,
+            catalogue or accepted_with,
+            **{
+                "defaults": RunDefaults(),
+                "datasets": {"40": FORTY},
+                "seeds": random.Random(1),
+                "selection": Selection(range_, operators),
+                "sealed": self.NAMES,
+            }
+            | options,
+        )
+
+    def test_it_is_planned_as_it_was_checked(self, checks):
+        assert self.plan() == plan(PIPELINE)
+        assert checks == [6]
+
+    @pytest.mark.parametrize(
+        ("change", "n_checked"),
+        [
+            ({"catalogue": make_catalogue()}, 6),
+            ({"sealed": SealedNames(connections=(), secrets=())}, 6),
+            ({"params": {"b": {"ext1": 0.5}}}, 6),
+            ({"range_": "to", "operators": ["b"]}, 2),
+        ],
+        ids=["catalogue", "sealed names", "parameters", "range"],
+    )
+    def test_whatever_has_changed_is_checked_again(self, checks, change, n_checked):
+        self.plan(**change)
+        assert checks == [n_checked]
+
+    def test_a_data_set_that_has_gone_is_refused(self):
+        with pytest.raises(PlanRefusedError) as caught:
+            self.plan(datasets={})
+        assert [problem.code for problem in caught.value.problems] == ["unknown_dataset"]
+
+    def test_another_default_executor_is_looked_for(self):
+        with pytest.raises(PlanRefusedError) as caught:
+            self.plan(defaults=RunDefaults(executor="elsewhere"))
+        assert {problem.code for problem in caught.value.problems} == {"unknown_executor"}
