@@ -17,6 +17,7 @@ from dag_engine.scheduler.settings import Surroundings
 from executors.base import DispatchItem, Heartbeat, HeartbeatReply, Registration
 from executors.facts import EngineFacts
 from executors.sealing import needs_sealing
+from executors.transport.errors import ConnectionFailedError
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +80,13 @@ class Engines:
 
     def adopt(self, stored: StoredEngine) -> None:
         """Take up an engine that an earlier scheduler knew; its lease begins anew."""
-        registration = msgspec.json.decode(stored.registration, type=Registration)
-        self.admit(registration).is_adopted = True
+        try:
+            registration = msgspec.json.decode(stored.registration, type=Registration)
+            self.admit(registration).is_adopted = True
+        except (msgspec.MsgspecError, ConnectionFailedError, ValueError) as error:
+            # It counts as away until it registers: without it there is a leader, else none ever.
+            log.error("engine_not_adopted engine_id=%s detail=%s", stored.engine_id, error)  # noqa: TRY400 - the detail says it all
+            return
         if not stored.is_alive:
             self.dismiss(registration.engine_id)
 

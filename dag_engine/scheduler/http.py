@@ -18,6 +18,7 @@ from dag_engine.scheduler.inbox import (
     ReportsCame,
 )
 from dag_engine.scheduler.loop import Scheduler
+from dag_engine.scheduler.sender import find_url_fault
 from dag_engine.storage.errors import StorageError
 from executors.base import Heartbeat, Registration, ReportBatch
 from executors.transport.http_server import Request, Response, problem
@@ -127,6 +128,13 @@ class SchedulerServer:
 
     def _register(self, request: Request) -> Response:
         registration = msgspec.json.decode(request.body, type=Registration)
+        if fault := find_url_fault(registration.url):
+            text = (
+                f"`url` is {registration.url[:200]!r}, where no operator engine can be called: "
+                f"{fault}. Send one such as http://10.0.0.2:8090; an operator engine takes it from "
+                "`engine.advertise_url`."
+            )
+            return problem(422, "bad_url", text)
         return self._ask(EngineRegisters(registration), REGISTER_WITHIN_S)
 
     def _ask(self, item: ReportsCame | EngineRegisters | EngineLeaves, within_s: float) -> Response:

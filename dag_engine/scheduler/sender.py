@@ -5,10 +5,12 @@ themselves.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -26,6 +28,7 @@ _PATH = "/tasks"
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 _NOT_WANTED = 409
+_VISIBLE = re.compile("[!-~]+")
 _NEVER_TAKEN = frozenset({400, 413, 422, 431})
 """An engine that says one of these to a message will say it every time."""
 
@@ -218,6 +221,20 @@ class EngineSender:
         if refusal:
             for attempt_id in message.attempt_ids:
                 self._on_refused(attempt_id, refusal)
+
+
+def find_url_fault(url: str) -> str:
+    """Tell why nobody can be called at a URL; empty where nothing speaks against it."""
+    if not _VISIBLE.fullmatch(url):
+        return "it holds a space, or a character that is not ASCII"
+    try:
+        HttpClient(url)
+        (urlsplit(url).hostname or "").encode("idna")  # as is done to look the host up
+    except ConnectionFailedError as error:
+        return error.detail
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _take_apart(message: _Message) -> list[_Message]:
