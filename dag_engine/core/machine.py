@@ -31,6 +31,9 @@ from dag_engine.core.moves import attempt_row, change_run, change_task
 from dag_engine.core.states import OPEN_TASK_STATES, RunEvent, RunState, TaskEvent, TaskState
 from executors.base import Outcome, VerdictWord
 
+LONGEST_SENTENCE = 4_000
+"""So many letters of a sentence that a task says of itself are kept."""
+
 # --- what happens to a run ------------------------------------------------------------------------
 
 
@@ -197,7 +200,7 @@ def attempt_started(run: LiveRun, index: int, outcome: Outcome, out: Decision) -
         task.row.progress = {
             "done": progress.done,
             "total": progress.total,
-            "message": progress.message,
+            "message": progress.message[:LONGEST_SENTENCE],
         }
         out.batch.tasks[run.run_id, index] = task.row
     return "applied"

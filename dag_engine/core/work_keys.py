@@ -20,6 +20,8 @@ from executors.base import AlgorithmOffer, ArtifactRef, DatasetRef
 
 Inputs = list[list[ArtifactRef]]
 _LONGEST_CHAIN = 16
+FITTED_ON = "fitted_on"
+"""Where the facts of a model keep the reference of the table that it was fitted on."""
 
 
 def make_work_base(
@@ -73,7 +75,7 @@ def _print(ref: ArtifactRef, left: int) -> list[Any]:
     if ref.inline is not None:
         # Whoever reports it names a digest, and could name one of something else.
         digest = hashlib.sha256(msgspec.json.encode(ref.inline, order="deterministic")).hexdigest()
-    facts = {name: value for name, value in ref.meta.items() if name != "fitted_on"}
+    facts = {name: value for name, value in ref.meta.items() if name != FITTED_ON}
     fitted_on: list[Any] = []
     if (table := find_fitted_on(ref)) is not None and left:
         fitted_on = _print(table, left - 1)
@@ -82,8 +84,13 @@ def _print(ref: ArtifactRef, left: int) -> list[Any]:
 
 def find_fitted_on(ref: ArtifactRef) -> ArtifactRef | None:
     """Return the table that a model was fitted on, where that is known."""
-    told = ref.meta.get("fitted_on")
-    return msgspec.convert(told, ArtifactRef) if isinstance(told, dict) else None
+    told = ref.meta.get(FITTED_ON)
+    if told is None:
+        return None
+    try:
+        return msgspec.convert(told, ArtifactRef)
+    except msgspec.ValidationError:  # claims are checked; what was stored before they were is not
+        return None
 
 
 def _digest(content: Any) -> str:

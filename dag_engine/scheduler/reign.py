@@ -301,13 +301,15 @@ class Reign:
         run = self._runs.get(run_id)
         if run is None or not 0 <= index < len(run.tasks):
             return "stale"
+        task = run.tasks[index]
         if run.tasks[index].row.attempt != attempt:
             run.dying.discard(outcome.attempt_id)
             return "stale"
         if outcome.kind != "ended":
             return machine.attempt_started(run, index, outcome, out)
-        checked = check_outputs(outcome, self._around.store_url, run_id, index, attempt)
-        word = machine.attempt_ended(run, index, checked, out)
+        if task.state in OPEN_TASK_STATES:
+            outcome = check_outputs(outcome, self._around.store_url, run, task)
+        word = machine.attempt_ended(run, index, outcome, out)
         if word == "applied":
             self._remember_end(outcome.attempt_id)
         self._settle_closed(out)

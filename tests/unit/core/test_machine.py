@@ -10,7 +10,7 @@ from msgspec import structs
 from dag_engine.core import machine
 from dag_engine.core.live import LiveRun, provider
 from dag_engine.core.states import FINAL_RUN_STATES, TASK_MOVES, RunState, TaskState
-from executors.base import Outcome
+from executors.base import Outcome, Progress
 from tests.support.live_runs import Stage, ended, make_run
 
 DIAMOND = [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")]
@@ -360,3 +360,12 @@ def test_a_batch_tells_of_which_runs_only_tasks_moved() -> None:
         if any(e.kind == "run" and e.to_state == "succeeded" for e in out.batch.events)
     )
     assert last.batch.counted_runs == set()
+
+
+def test_of_a_long_sentence_about_progress_the_beginning_is_kept() -> None:
+    stage = Stage(make_run(DIAMOND)).start()
+    told = Progress(done=1, total=2, message="x" * 1_000_000)
+    outcome = Outcome(attempt_id="r1.0.1", kind="progress", progress=told)
+    assert stage.decide(machine.attempt_started, 0, outcome) == "applied"
+    progress = stage.task("a").row.progress
+    assert progress == {"done": 1, "total": 2, "message": "x" * machine.LONGEST_SENTENCE}

@@ -8,7 +8,12 @@ import pytest
 from msgspec import structs, to_builtins
 
 from dag_engine.core.plan import PlannedTask
-from dag_engine.core.work_keys import make_work_base, make_work_keys
+from dag_engine.core.work_keys import (
+    find_fitted_on,
+    make_work_base,
+    make_work_keys,
+    print_artifact,
+)
 from executors.base import AlgorithmOffer, ArtifactRef, DatasetRef
 
 OFFER = AlgorithmOffer(name="fit", entry="m:f", version="1", code_version="1+aaa")
@@ -115,3 +120,10 @@ def test_a_value_that_came_along_is_known_by_itself_whatever_digest_it_claims() 
         for n in (1, 2)
     }
     assert len(keys) == 2
+
+
+def test_a_stored_model_whose_table_nobody_can_read_is_known_without_it() -> None:
+    odd = ArtifactRef(type="model", uri="file:///m", meta={"fitted_on": {"type": 5}})
+    plain = ArtifactRef(type="model", uri="file:///m")
+    assert find_fitted_on(odd) is None
+    assert print_artifact(odd) == print_artifact(plain)
