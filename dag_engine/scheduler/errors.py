@@ -51,3 +51,19 @@ class StoreMismatchError(SchedulerError):
             "file differs. Mount that store on the engine's host, or set store.url to one that "
             "all hosts see."
         )
+
+
+class MessageRefusedError(SchedulerError):
+    """A message cannot be handled, now or later; `kind` is the type of the error that it raised."""
+
+    code = "message_refused"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return (
+            f"The scheduler cannot handle this message ({self.kind}). Nothing was changed; its log "
+            "tells why."
+        )

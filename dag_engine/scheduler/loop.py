@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from dag_engine.scheduler.clock import Clock
-from dag_engine.scheduler.errors import NotLeadingError
+from dag_engine.scheduler.errors import MessageRefusedError, NotLeadingError, SchedulerError
 from dag_engine.scheduler.feed import Feed
 from dag_engine.scheduler.inbox import (
     EngineLeaves,
@@ -22,11 +22,7 @@ from dag_engine.scheduler.inbox import (
 )
 from dag_engine.scheduler.reign import Reign
 from dag_engine.scheduler.settings import Surroundings
-from dag_engine.storage.errors import (
-    BatchRefusedError,
-    DatabaseUnavailableError,
-    LeadershipLostError,
-)
+from dag_engine.storage.errors import DatabaseUnavailableError, LeadershipLostError, StorageError
 from dag_engine.storage.scheduler_store import SchedulerStore
 from executors.base import Outcome, Report, ReportBatch, ReportReply, Verdict
 
@@ -115,7 +111,9 @@ class Scheduler:
         return self.store.renew()
 
     def _guard(self, reign: Reign, items: list[Item], work: Callable[[], bool]) -> None:
-        """Work with a reign, and end it where it can go on no longer; `items` are worked on."""
+        """Work with a reign, and end it where it can go on no longer; `items` are worked on, and
+        answered whatever happens.
+        """
         goes_on = False
         try:
             goes_on = work()
@@ -123,51 +121,56 @@ class Scheduler:
             log.warning("leadership_lost detail=%s", lost)
         except DatabaseUnavailableError as unavailable:
             log.warning("database_unavailable detail=%s", unavailable)
-        except BatchRefusedError:
-            log.exception("batch_refused items=%d", len(items))
+        except Exception:
+            # The database refuses what was decided, or one of the items is what nobody thought of:
+            # were it to end the process, it would be repeated and end the next one, too.
+            log.exception("round_failed items=%d", len(items))
             self._end(reign, None)
             self._isolate(items)
         finally:
             if not goes_on:
                 self._end(reign, NotLeadingError())
+                self._refuse(items)
 
     def _end(self, reign: Reign, error: Exception | None) -> None:
         self.reign = None
         reign.abandon(error)
 
     def _isolate(self, items: list[Item]) -> None:
-        """Handle the items of a refused batch one by one, so that only the bad one is refused.
+        """Handle the items of a round that failed one by one, so that only the bad one is refused.
 
-        Nobody may have to repeat it for ever: a report that the database cannot hold is answered
-        `refused`, and the attempt that it ended fails.
+        Nobody may have to repeat it for ever: a report that cannot be handled or stored is answered
+        `refused`, and the attempt that it ended fails. Where a round fails even without items, they
+        are not to blame: they may come again, after a rest.
         """
-        if not items:
-            # What was refused had fallen due by itself. It will again: not at once.
+        try:
+            self._play_alone([])
+            for item in items:
+                self._isolate_one(item)
+        except (NotLeadingError, LeadershipLostError, DatabaseUnavailableError) as lost:
+            log.warning("leadership_lost detail=%s", lost)
+        except Exception:
+            log.exception("round_without_items_failed")
             self._rest_until = self._clock.monotonic() + STANDBY_S
-        for item in items:
-            try:
-                if isinstance(item, ReportsCame):
-                    verdicts = [self._judge(item.batch, report) for report in item.batch.reports]
-                    item.reply.set(ReportReply(verdicts=verdicts))
-                else:
-                    self._handle_alone(item)
-            except BatchRefusedError as refused:
-                log.error("item_refused kind=%s detail=%s", type(item).__name__, refused)  # noqa: TRY400 - logged with its traceback above
-                if isinstance(item, (EngineRegisters, EngineLeaves)):
-                    item.reply.set(refused)
-            except (NotLeadingError, LeadershipLostError, DatabaseUnavailableError) as lost:
-                log.warning("leadership_lost detail=%s", lost)
-                self._refuse(items)
-                return
+
+    def _isolate_one(self, item: Item) -> None:
+        if isinstance(item, ReportsCame):
+            verdicts = [self._judge(item.batch, report) for report in item.batch.reports]
+            item.reply.set(ReportReply(verdicts=verdicts))
+            return
+        refusal = self._try_alone(item)
+        if refusal is not None and isinstance(item, (EngineRegisters, EngineLeaves)):
+            item.reply.set(refusal)
 
     def _judge(self, batch: ReportBatch, report: Report) -> Verdict:
-        """Handle one report; one that cannot be stored fails its attempt instead."""
+        """Handle one report; one that cannot be handled or stored fails its attempt instead."""
         outcome = report.outcome
-        try:
-            return self._report_alone(batch, report)
-        except BatchRefusedError as refused:
-            log.error("report_refused attempt_id=%s detail=%s", outcome.attempt_id, refused)  # noqa: TRY400 - logged with its traceback above
-            text = f"What was reported of it could not be stored: {refused}"
+        item = _put_alone(batch, report)
+        refusal = self._try_alone(item)
+        if refusal is None:
+            reply: ReportReply = item.reply.wait(0.0)
+            return reply.verdicts[0]
+        text = f"What was reported of it could not be stored: {refusal}"
         if outcome.kind == "ended":
             failure = Outcome(
                 attempt_id=outcome.attempt_id,
@@ -176,25 +179,33 @@ class Scheduler:
                 reason="error",
                 message=text,
             )
-            self._report_alone(batch, msgspec.structs.replace(report, outcome=failure))
+            self._try_alone(_put_alone(batch, msgspec.structs.replace(report, outcome=failure)))
         return Verdict(
             attempt_id=outcome.attempt_id, kind=outcome.kind, verdict="refused", message=text
         )
 
-    def _report_alone(self, batch: ReportBatch, report: Report) -> Verdict:
-        item = ReportsCame(msgspec.structs.replace(batch, reports=[report]))
-        self._handle_alone(item)
-        reply: ReportReply = item.reply.wait(0.0)
-        return reply.verdicts[0]
+    def _try_alone(self, item: Item) -> SchedulerError | StorageError | None:
+        """Play a round with one item; return why it cannot be. What is not its fault is raised."""
+        try:
+            self._play_alone([item])
+        except (NotLeadingError, LeadershipLostError, DatabaseUnavailableError):
+            raise
+        except StorageError as refused:
+            log.exception("item_refused kind=%s", type(item).__name__)
+            return refused
+        except Exception as error:
+            log.exception("item_refused kind=%s", type(item).__name__)
+            return MessageRefusedError(type(error).__name__)
+        return None
 
-    def _handle_alone(self, item: Item) -> None:
+    def _play_alone(self, items: list[Item]) -> None:
         epoch = self._try_lead()
         if epoch is None:
             raise NotLeadingError
         reign = Reign(self.store, epoch, self.surroundings, self.feed, self.inbox.put)
         try:
             reign.take_over()
-            reign.round([item])
+            reign.round(items)
         finally:
             reign.abandon(NotLeadingError())
 
@@ -202,3 +213,7 @@ class Scheduler:
         for item in items:
             if isinstance(item, (ReportsCame, EngineRegisters, EngineLeaves)):
                 item.reply.set(NotLeadingError())
+
+
+def _put_alone(batch: ReportBatch, report: Report) -> ReportsCame:
+    return ReportsCame(msgspec.structs.replace(batch, reports=[report]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,11 @@ from dag_engine.scheduler.inbox import EngineStopped, HintCame, Item
 from dag_engine.scheduler.loop import Scheduler
 from dag_engine.scheduler.settings import Surroundings
 from dag_engine.scheduler.tokens import AttemptTokens
+from dag_engine.storage.errors import BatchRefusedError
 from executors.base import Heartbeat, HeartbeatReply
 from tests.support.simulation.library import SimulatedLibrary
 from tests.support.simulation.network import NetworkSender
+from tests.support.simulation.promises import broken
 from tests.support.simulation.store import MemoryStore, make_away_error
 from tests.support.simulation.timeline import VirtualClock
 
@@ -131,6 +134,16 @@ class TurnInbox:
         return items
 
 
+class _WatchedScheduler(Scheduler):
+    """Lets no round fail unseen, but where the database refuses it."""
+
+    def _isolate(self, items: list[Item]) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, BatchRefusedError):
+            raise broken(f"a round failed: {error!r}") from error
+        Scheduler._isolate(self, items)
+
+
 class SchedulerHost:
     """A machine with a scheduler on it."""
 
@@ -193,7 +206,7 @@ class SchedulerHost:
             open_library=functools.partial(SimulatedLibrary, self),
         )
         inbox = TurnInbox(functools.partial(self._plan_turn, _SOON_S))
-        self.scheduler = Scheduler(self.store, around, LEADER_LEASE_S, inbox=inbox)
+        self.scheduler = _WatchedScheduler(self.store, around, LEADER_LEASE_S, inbox=inbox)
         self._turn_at = None
         self.leads_since = self.world.timeline.now
         self._plan_turn(_SOON_S)
