@@ -166,9 +166,13 @@ class Engines:
             self._placement.dismiss(engine_id)
 
     def find_heard(self, within_s: float) -> list[str]:
-        """Return the engines that gave a sign of life within the last seconds."""
+        """Return the engines alive that gave a sign of life within the last seconds."""
         since = self._clock.monotonic() - within_s
-        return [e for e, live in self._live.items() if live.last_seen >= since]
+        return [
+            engine_id
+            for engine_id, live in self._live.items()
+            if live.engine.is_alive and live.last_seen >= since
+        ]
 
     def beat(self, engine_id: str, beat: Heartbeat) -> HeartbeatReply:
         """Note a sign of life; any thread may."""

@@ -54,6 +54,7 @@ from executors.base import (
     Registration,
     RegistrationReply,
     Report,
+    ReportBatch,
     ReportReply,
     Verdict,
     VerdictWord,
@@ -269,8 +270,8 @@ class Reign:
         batch = item.batch
         verdicts = [self._report(report, out) for report in batch.reports]
         for report, verdict in zip(batch.reports, verdicts, strict=True):
-            if report.outcome.is_handed_back:
-                self._spare_engine(batch.engine_id)
+            if verdict.verdict == "applied" and report.outcome.is_handed_back:
+                self._spare_engine(batch)
             if verdict.verdict == "stale" and report.outcome.kind != "ended":
                 # It runs, and nobody waits for it: its dispatch came very late.
                 out.kills.append((batch.engine_id, verdict.attempt_id))
@@ -332,6 +333,8 @@ class Reign:
             self._answers.append((item.reply, self._greet_engine(is_put_off=True)))
             return
         self._store.save_registration(registration)
+        # What has become of its former life in this very round must not be written over it.
+        out.batch.engines.pop(registration.engine_id, None)
         live = self.engines.admit(registration)
         self._reconcile(registration, live, out)
         held = [entry.attempt_id for entry in registration.inventory]
@@ -381,10 +384,10 @@ class Reign:
         self._store.deregister_engine(item.engine_id)
         self._answers.append((item.reply, {"deregistered": item.engine_id}))
 
-    def _spare_engine(self, engine_id: str) -> None:
+    def _spare_engine(self, batch: ReportBatch) -> None:
         """Hand nothing to an engine that hands back, until its next heartbeat says otherwise."""
-        live = self.engines.find(engine_id)
-        if live is not None:
+        live = self.engines.find(batch.engine_id)
+        if live is not None and live.registration.incarnation == batch.incarnation:
             live.engine.is_leaving = True
 
     def _give_up(self, item: DispatchRefused, out: Decision) -> None:

@@ -28,7 +28,7 @@ from executors.base import (
 from tests.support.live_runs import NOON
 
 TASKS_A_RUN = 10
-_TOKENS = AttemptTokens("secret")
+TOKENS = AttemptTokens("secret")
 
 
 class _StillClock(Clock):
@@ -117,7 +117,7 @@ class BusyReign:
             cast("SchedulerStore", self.store),
             1,
             Surroundings(
-                tokens=_TOKENS,
+                tokens=TOKENS,
                 store_url="file:///store",
                 store_marker="marker",
                 reports_url="http://nowhere",
@@ -133,7 +133,7 @@ class BusyReign:
         )
         self.reign.take_over()
         for number in range(n_engines):
-            self.turn(EngineRegisters(_register(f"engine_{number}", slots)))
+            self.turn(EngineRegisters(make_registration(f"engine_{number}", slots)))
         self.accept(*[(f"r{number:06d}", f"queue_{number % queues}") for number in range(n_runs)])
         # whoever waits has been told why
         for _ in range(2):
@@ -171,12 +171,13 @@ class BusyReign:
             state="succeeded",
             outputs=[ArtifactRef(type="report", inline={"value": 0})],
         )
-        report = Report(outcome=outcome, token=_TOKENS.make(attempt_id))
+        report = Report(outcome=outcome, token=TOKENS.make(attempt_id))
         batch = ReportBatch(engine_id=engine_id, incarnation="first", reports=[report])
         self.turn(ReportsCame(batch))
 
 
-def _register(engine_id: str, slots: int) -> Registration:
+def make_registration(engine_id: str, slots: int) -> Registration:
+    """Make what an operator engine says when it registers."""
     return Registration(
         engine_id=engine_id,
         incarnation="first",

@@ -1,0 +1,82 @@
+"""What a leader makes of single messages, with nothing stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from dag_engine.core.changes import Batch
+from dag_engine.scheduler.inbox import EngineRegisters, EngineStopped, ReportsCame
+from executors.base import Outcome, Report, ReportBatch, Verdict
+from tests.support.busy_reign import TOKENS, BusyReign, make_registration
+
+ENGINE = "engine_0"
+RUN = "r000000"
+
+
+def report(busy: BusyReign, outcome: Outcome, token: str = "", life: str = "first") -> Verdict:
+    """Report as an operator engine does; the token is the right one unless another is given."""
+    token = token or TOKENS.make(outcome.attempt_id)
+    reports = [Report(outcome=outcome, token=token)]
+    item = ReportsCame(ReportBatch(engine_id=ENGINE, incarnation=life, reports=reports))
+    busy.turn(item)
+    [verdict] = item.reply.wait(0.0).verdicts
+    assert isinstance(verdict, Verdict)
+    return verdict
+
+
+def hand_back(attempt_id: str) -> Outcome:
+    return Outcome(
+        attempt_id=attempt_id, kind="ended", state="failed", reason="lost", is_handed_back=True
+    )
+
+
+def note_batches(busy: BusyReign) -> list[Batch]:
+    """Keep what is committed from now on."""
+    batches: list[Batch] = []
+    commit = busy.store.commit
+
+    def note(batch: Batch) -> None:
+        batches.append(batch)
+        commit(batch)
+
+    busy.store.commit = note  # type: ignore[method-assign]
+    return batches
+
+
+def test_an_engine_that_has_stopped_is_not_heard_of() -> None:
+    busy = BusyReign(1)
+    assert busy.reign.engines.find_heard(60.0) == [ENGINE]
+    busy.turn(EngineStopped(ENGINE, "first"))
+    assert busy.reign.engines.find_heard(60.0) == []
+
+
+@pytest.mark.parametrize(
+    ("attempt_id", "token", "life", "is_spared"),
+    [
+        (f"{RUN}.0.1", "", "first", True),
+        (f"{RUN}.0.1", "guessed", "first", False),
+        (f"{RUN}.0.1", "", "former", False),
+        (f"{RUN}.0.2", "", "first", False),
+    ],
+    ids=["its own word", "a stranger's", "a former life's", "a stale one"],
+)
+def test_only_who_hands_back_what_it_holds_is_handed_nothing(
+    attempt_id: str, token: str, life: str, is_spared: bool
+) -> None:
+    busy = BusyReign(1)
+    report(busy, hand_back(attempt_id), token, life)
+    [described] = busy.reign.status()["engines"]
+    assert described["is_leaving"] is is_spared
+
+
+def test_the_end_of_a_former_life_is_not_written_over_the_next_one() -> None:
+    busy = BusyReign(1)
+    batches = note_batches(busy)
+    second = msgspec.structs.replace(make_registration(ENGINE, 8), incarnation="second")
+    busy.turn(EngineStopped(ENGINE, "first"), EngineRegisters(second))
+    assert [batch.engines for batch in batches] == [{}]
+    live: Any = busy.reign.engines.find(ENGINE)
+    assert live.registration.incarnation == "second"
