@@ -148,6 +148,14 @@ class CommandResult:
 
 
 @dataclass(slots=True)
+class StaleReport:
+    """A report that changed nothing, kept for people; `outcome` is its JSON."""
+
+    attempt_id: str
+    outcome: bytes
+
+
+@dataclass(slots=True)
 class StoredCommand:
     """A command as the api left it: `cancel`, `pause` or `resume` of a run, or `cancel` of one
     operator's task.
@@ -209,6 +217,7 @@ class Batch:
     events: list[EventRow] = field(default_factory=list)
     commands: list[CommandResult] = field(default_factory=list)
     engines: dict[str, StoredEngine] = field(default_factory=dict)
+    stale_reports: list[StaleReport] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return any(
@@ -223,5 +232,6 @@ class Batch:
                 self.events,
                 self.commands,
                 self.engines,
+                self.stale_reports,
             )
         )

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from dag_engine.core import machine
-from dag_engine.core.changes import CommandResult, StoredCommand, StoredEngine
+from dag_engine.core.changes import CommandResult, StaleReport, StoredCommand, StoredEngine
 from dag_engine.core.consequences import settle
 from dag_engine.core.live import (
     Decision,
@@ -100,7 +100,6 @@ class Reign:
         self._timers = Timers(self._is_wanted)
         self._recent_ends: OrderedDict[str, None] = OrderedDict()
         self._answers: list[tuple[Reply, Any]] = []
-        self._stale: list[tuple[str, bytes]] = []
         self._next_poll = 0.0
         self._next_touch = 0.0
         self._explain_at: float | None = None
@@ -201,9 +200,6 @@ class Reign:
                 live.kills.append(attempt_id)
         # First what a task waits for, then the answers, then what people watch.
         self.engines.flush()
-        if self._stale:  # an answer is an acknowledgement: whoever gets it says it no more
-            stale, self._stale = self._stale, []
-            self._store.record_stale_reports(stale)
         for reply, value in self._answers:
             reply.set(value)
         self._answers.clear()
@@ -288,7 +284,7 @@ class Reign:
         if word in ("stale", "refused"):
             log.info("report_not_applied attempt_id=%.64s verdict=%s", attempt_id, word)
         if word == "stale":  # what bears no right token may be anybody's, and is not kept
-            self._stale.append((attempt_id, msgspec.json.encode(outcome)))
+            out.batch.stale_reports.append(StaleReport(attempt_id, msgspec.json.encode(outcome)))
         return Verdict(attempt_id=attempt_id, kind=outcome.kind, verdict=word, message=message)
 
     def _apply(self, report: Report, out: Decision) -> VerdictWord:

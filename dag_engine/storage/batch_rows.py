@@ -17,6 +17,7 @@ from dag_engine.core.changes import (
     EventRow,
     FindingRow,
     RunRow,
+    StaleReport,
     StoredEngine,
     TaskRow,
 )
@@ -27,6 +28,7 @@ Row = tuple[Any, ...]
 _encode = msgspec.json.encode
 _SENTENCE_LENGTH = 4_000
 _TRACEBACK_LENGTH = 200_000
+_STALE_LENGTH = 1_000_000
 
 
 class Step(NamedTuple):
@@ -71,6 +73,7 @@ def make_steps(batch: Batch, namespaces: dict[str, str], now: dt.datetime) -> li
         Step("add_event", [_event(row, place(row.run_id)) for row in batch.events]),
         Step("finish_command", [_command(row, moment) for row in batch.commands]),
         Step("save_engine", [_engine(row, moment) for row in _by_key(batch.engines)]),
+        Step("add_stale_report", [_stale_report(row, moment) for row in batch.stale_reports]),
     ]
     return [step for step in steps if step.rows]
 
@@ -202,3 +205,8 @@ def _engine(row: StoredEngine, moment: str | None) -> Row:
         moment,
         moment,
     )
+
+
+def _stale_report(row: StaleReport, moment: str | None) -> Row:
+    outcome = storable(row.outcome.decode("utf-8", "replace"), _STALE_LENGTH)
+    return ("default", storable(row.attempt_id, 64), "stale", outcome, moment)

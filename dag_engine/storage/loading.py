@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -14,8 +13,6 @@ from sqlalchemy.engine import Connection
 from dag_engine.core.changes import StoredEngine, StoredRun, TaskRow
 from dag_engine.core.plan import Plan
 from dag_engine.storage import chunks, tables
-from dag_engine.storage.batch_rows import storable
-from dag_engine.storage.moments import UTC
 from executors.base import ArtifactRef
 
 _IDS_AT_ONCE = 200
@@ -120,15 +117,3 @@ def load_engines(connection: Connection) -> list[StoredEngine]:
             .order_by(columns.engine_id)
         )
     ]
-
-
-def add_stale_report(connection: Connection, attempt_id: str, verdict: str, outcome: str) -> None:
-    """Keep a report that changed nothing."""
-    connection.execute(
-        tables.stale_reports.insert().values(
-            attempt_id=storable(attempt_id, 64),
-            verdict=verdict,
-            outcome=storable(outcome, 1_000_000),
-            received_at=dt.datetime.now(UTC),
-        )
-    )

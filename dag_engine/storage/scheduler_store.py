@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from sqlalchemy.engine import Connection
-
 from dag_engine.core.changes import Batch, StoredCommand, StoredEngine, StoredRun
 from dag_engine.storage import failures, loading, registrations
 from dag_engine.storage.batch_rows import Row, Step, make_steps
@@ -171,19 +169,6 @@ class SchedulerStore:
         rows = [(to_text(now), 1, engine_id) for engine_id in sorted(set(engine_ids))]
         if rows:
             self._write(lambda: [Step("touch_engine", rows)], deadline_s=_READ_DEADLINE_S)
-
-    def record_stale_reports(self, outcomes: Iterable[tuple[str, bytes]]) -> None:
-        """Keep reports that changed nothing, as attempt and JSON; best effort."""
-
-        def work(connection: Connection) -> None:
-            for attempt_id, outcome in outcomes:
-                text = outcome.decode("utf-8", "replace")
-                loading.add_stale_report(connection, attempt_id, "stale", text)
-
-        try:
-            self._database.run_txn(work)
-        except StorageError as error:
-            log.warning("stale_reports_not_recorded detail=%s", error)
 
     def close(self) -> None:
         """Close the connection; the lease runs on unless we resigned."""

@@ -52,6 +52,7 @@ _REGISTRATION = _words(
 )
 _ALGORITHM = _words("engine_id name namespace code_version offer offered_in")
 _EXECUTOR = _words("engine_id name namespace offer offered_in")
+_STALE = _words("namespace attempt_id verdict outcome received_at")
 
 # What an existing row keeps: its key, and what never changes after the first insert.
 _KEPT = {
@@ -109,6 +110,7 @@ _INSERTS: dict[str, tuple[sa.Table, list[str]]] = {
     "register_engine": (tables.operator_engines, _REGISTRATION),
     "add_algorithm": (tables.algorithms, _ALGORITHM),
     "add_executor": (tables.executors, _EXECUTOR),
+    "add_stale_report": (tables.stale_reports, _STALE),
 }
 
 

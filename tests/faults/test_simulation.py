@@ -58,7 +58,6 @@ def test_histories_reach_every_state_by_every_move() -> None:
         "seat",
         "seat written",
         "send",
-        "stale reports",
         "write",
         "written",
     }

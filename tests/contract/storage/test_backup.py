@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from dag_engine.config import DatabaseConfig
+from dag_engine.core.changes import Batch, StaleReport
 from dag_engine.storage import (
     backup_file,
     bulk,
@@ -113,7 +114,7 @@ def _fill(database: Database) -> dict[str, str]:
     store.commit(backup_batch(ended))
     held = {(ids["running"], ids["over"])}
     assert reuse.hold_sources(database, "default", held) == held
-    store.record_stale_reports([("r1.0.1", b'{"x": "\xe5\xb9\xb4"}')])
+    store.commit(Batch(stale_reports=[StaleReport("r1.0.1", b'{"x": "\xe5\xb9\xb4"}')]))
     store.resign()
     store.close()
     tokens.add_token(database, hashlib.sha256(b"t").hexdigest(), role="admin", name="管")
@@ -124,7 +125,7 @@ def _fill(database: Database) -> dict[str, str]:
 def _fill_beside_the_runs(database: Database, over: str, running: str) -> None:
     """Store what is not written with a run or by the scheduler of its own accord."""
     commands.add_command(database, "default", running, "pause")
-    assert expiry.expire(database, [over], "logs", expiry.Needs()) == [over]
+    assert expiry.expire(database, [over], "logs") == [over]
     place = SecretPlace("default", "secret", "api_key")
     value = SealedValue(place=place, key_id="key-1", sealed=b"\x01sealed\xff\0")
     secrets.put_secret(database, value)
@@ -138,8 +139,6 @@ def _fill_beside_the_runs(database: Database, over: str, running: str) -> None:
 
 
 def backup_batch(row: Any) -> Any:
-    from dag_engine.core.changes import Batch
-
     return Batch(runs={row.run_id: row})
 
 

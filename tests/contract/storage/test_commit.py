@@ -18,6 +18,7 @@ from dag_engine.core.changes import (
     Batch,
     CommandResult,
     EventRow,
+    StaleReport,
     StoredEngine,
     TaskRow,
 )
@@ -307,7 +308,8 @@ def _is_at_work(database: Database, connection_id: int) -> bool:
 
 
 def test_a_stale_report_is_kept(database: Database, leader: SchedulerStore) -> None:
-    leader.record_stale_reports([("r1.0.1", '{"attempt_id": "r1.0.1", "message": "迟"}'.encode())])
+    outcome = '{"attempt_id": "r1.0.1", "message": "迟"}'.encode()
+    leader.commit(Batch(stale_reports=[StaleReport("r1.0.1", outcome)]))
     sql = "SELECT attempt_id, verdict, outcome FROM stale_reports"
     rows = database.read(lambda connection: connection.exec_driver_sql(sql).all())
     assert [tuple(row) for row in rows] == [

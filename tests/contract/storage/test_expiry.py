@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dag_engine.core.changes import AttemptRow, Batch
+from dag_engine.core.changes import AttemptRow, Batch, StaleReport
 from dag_engine.core.plan import Plan, Reused
 from dag_engine.storage import commands, expiry, reuse, runs, tables, tasks
 from dag_engine.storage.database import Database
@@ -69,7 +69,7 @@ def test_runs_that_are_over_are_deleted_with_all_their_rows(
 
 
 def test_old_reports_are_forgotten(database: Database, leader: SchedulerStore) -> None:
-    leader.record_stale_reports([("r1.0.1", b"{}")])
+    leader.commit(Batch(stale_reports=[StaleReport("r1.0.1", b"{}")]))
     assert expiry.prune_stale_reports(database, MOMENT.replace(year=2000)) == 0
     assert expiry.prune_stale_reports(database, MOMENT.replace(year=2100)) == 1
 

@@ -25,6 +25,7 @@ from dag_engine.core.changes import (
     EventRow,
     FindingRow,
     RunRow,
+    StaleReport,
     StoredEngine,
     TaskRow,
 )
@@ -180,6 +181,8 @@ class Twins:
         if self.tables.engines and chance.random() < 0.3:
             name = chance.choice(sorted(self.tables.engines))
             batch.engines[name] = StoredEngine(name, "two", b"", is_alive=False)
+        if chance.random() < 0.2:
+            batch.stale_reports.append(StaleReport(f"{run_id}.0.1", '{"x": "迟"}'.encode()))
         return batch
 
     def draw_event(self, run_id: str, seq: int) -> EventRow:
@@ -226,6 +229,8 @@ class Twins:
             assert self.read(table, kind) == [_plain(rows[key]) for key in sorted(rows)]
         self.compare_runs()
         self.compare_engines()
+        stale = self.read_rows(tables.stale_reports, "attempt_id outcome")
+        assert stale == [_plain(row) for row in memory.stale_reports]
         seat = self.read_rows(tables.leader, "epoch batch holder catalogue_revision")
         here = memory.seat
         expected = _plain([here.epoch, here.batch, here.holder, here.catalogue_revision])

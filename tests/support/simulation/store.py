@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from dag_engine.core.changes import StoredEngine, StoredRun, TaskRow
 from dag_engine.storage import failures, scheduler_store, seat
 from dag_engine.storage.batch_rows import Row, Step
-from dag_engine.storage.errors import DatabaseUnavailableError, StorageError
+from dag_engine.storage.errors import DatabaseUnavailableError
 from dag_engine.storage.leadership import Leadership
 from dag_engine.storage.moments import from_database
 from dag_engine.storage.scheduler_store import SchedulerStore
@@ -191,14 +191,6 @@ class MemoryStore(SchedulerStore):
             for row in sorted(self._tables.engines.values(), key=_engine_id)
             if row.deregistered_at is None
         ]
-
-    def record_stale_reports(self, outcomes: Iterable[tuple[str, bytes]]) -> None:
-        """Keep reports that changed nothing; best effort."""
-        try:
-            self._read_table("stale reports")
-        except StorageError:
-            return
-        self._tables.stale_reports += [(name, outcome.decode()) for name, outcome in outcomes]
 
     def _read_table(self, what: str) -> None:
         self._with_session(lambda: self._process.reach_database(what), _READ_DEADLINE_S)

@@ -110,6 +110,7 @@ class Tables:
             "drop_executors": self._drop_executors,
             "add_algorithm": self._add_algorithm,
             "add_executor": self._add_executor,
+            "add_stale_report": self._add_stale_report,
         }
 
     # --- what the api writes ----------------------------------------------------------------------
@@ -251,3 +252,6 @@ class Tables:
 
     def _add_executor(self, row: Row) -> None:
         self.offers.setdefault(row[0], set()).add(("executor", row[1], row[4]))
+
+    def _add_stale_report(self, row: Row) -> None:
+        self.stale_reports.append((row[1], row[3]))
