@@ -28,7 +28,14 @@ from dag_engine.core.consequences import (
 )
 from dag_engine.core.live import Decision, LiveRun, LiveTask, Timer, attempt_id_of
 from dag_engine.core.moves import attempt_row, change_run, change_task
-from dag_engine.core.states import OPEN_TASK_STATES, RunEvent, RunState, TaskEvent, TaskState
+from dag_engine.core.states import (
+    CACHED,
+    OPEN_TASK_STATES,
+    RunEvent,
+    RunState,
+    TaskEvent,
+    TaskState,
+)
 from executors.base import Outcome, VerdictWord
 
 LONGEST_SENTENCE = 4_000
@@ -115,8 +122,13 @@ def cancel_run(run: LiveRun, out: Decision) -> str:
 def cancel_overdue(run: LiveRun, out: Decision) -> None:
     """Stop waiting for the engines' word that a cancelled run's processes are dead."""
     if run.state is RunState.CANCELLING:
-        run.dying.clear()
-        settle(run, out)
+        note_deaths(run, run.dying, out)
+
+
+def note_deaths(run: LiveRun, attempt_ids: set[str], out: Decision) -> None:
+    """Wait no longer for the death of attempts: they are dead, or nobody will tell."""
+    run.dying = run.dying - attempt_ids
+    settle(run, out)
 
 
 # --- what happens to a task -----------------------------------------------------------------------
@@ -211,9 +223,9 @@ def attempt_ended(run: LiveRun, index: int, outcome: Outcome, out: Decision) -> 
     task = run.tasks[index]
     attempt_id = attempt_id_of(run.run_id, index, task.row.attempt)
     if task.state not in OPEN_TASK_STATES:
-        run.dying.discard(attempt_id)
-        settle(run, out)
-        return "stale" if task.state is TaskState.CANCELLED else "duplicate"
+        note_deaths(run, {attempt_id}, out)
+        has_counted = task.state is TaskState.SUCCEEDED and task.row.reason_code != CACHED
+        return "duplicate" if has_counted else "stale"
     if task.state is TaskState.QUEUED:
         task.row.started_at = outcome.started_at
     close_attempt(run, task, out)
@@ -257,6 +269,15 @@ def fail_attempt(
         is_handed_back=is_handed_back,
     )
     attempt_ended(run, index, outcome, out)
+
+
+def refuse_attempt(run: LiveRun, index: int, detail: str, out: Decision) -> None:
+    """Fail the task's present attempt, which its operator engine will never take, or cannot be
+    given; it is killed all the same, for an earlier scheduler may have brought it there.
+    """
+    row = run.tasks[index].row
+    out.kills.append((row.engine_id or "", attempt_id_of(run.run_id, index, row.attempt)))
+    fail_attempt(run, index, "error", detail, out)
 
 
 def lose_attempt(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import msgspec
 
 from dag_engine.core.changes import TaskRow
 from dag_engine.core.plan import PlannedTask
-from executors.base import Outcome
+from executors.base import FailureReason, Outcome
 
 INFRASTRUCTURE_REASONS = frozenset({"lost", "killed"})
 LOSS_BUDGET = 3
@@ -16,6 +17,8 @@ LOSS_BUDGET = 3
 LONGEST_DELAY_S = 3600.0
 LARGEST_SPREAD = 1.25
 NEVER_RETRIED = frozenset({"invalid_input", "quarantined"})
+_REASONS = frozenset(get_args(FailureReason))
+_LONGEST_WORD = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,11 @@ def normalise(outcome: Outcome, n_outputs: int) -> Outcome:
         return msgspec.structs.replace(
             outcome, state="failed", reason="lost", message="It ended without saying how."
         )
-    if outcome.state == "failed" and not outcome.reason:
-        return msgspec.structs.replace(outcome, reason="error")
+    if outcome.state == "failed" and outcome.reason not in _REASONS:
+        words = [word for word in (outcome.reason[:_LONGEST_WORD], outcome.message) if word]
+        return msgspec.structs.replace(outcome, reason="error", message=": ".join(words))
+    if outcome.state != "failed" and outcome.reason:
+        return msgspec.structs.replace(outcome, reason="")
     return outcome
 
 

@@ -16,7 +16,6 @@ import msgspec
 
 from dag_engine.core import machine
 from dag_engine.core.changes import CommandResult, StaleReport, StoredCommand, StoredEngine
-from dag_engine.core.consequences import settle
 from dag_engine.core.live import (
     Decision,
     LiveRun,
@@ -300,7 +299,8 @@ class Reign:
             return "stale"
         task = run.tasks[index]
         if run.tasks[index].row.attempt != attempt:
-            run.dying.discard(outcome.attempt_id)
+            if outcome.kind == "ended":
+                machine.note_deaths(run, {outcome.attempt_id}, out)
             return "stale"
         if outcome.kind != "ended":
             return machine.attempt_started(run, index, outcome, out)
@@ -334,8 +334,9 @@ class Reign:
         live = self.engines.admit(registration)
         self._reconcile(registration, live, out)
         held = [entry.attempt_id for entry in registration.inventory]
+        wanted = [attempt_id for attempt_id in held if attempt_id in live.out]
         reply = self._greet_engine(
-            tokens={attempt_id: self._around.tokens.make(attempt_id) for attempt_id in held},
+            tokens={attempt_id: self._around.tokens.make(attempt_id) for attempt_id in wanted},
             forget=[attempt_id for attempt_id in held if attempt_id not in live.out],
             acknowledged=[
                 entry.attempt_id
@@ -391,7 +392,7 @@ class Reign:
         run_id, index, attempt = split_attempt_id(item.attempt_id)
         run = self._runs.get(run_id)
         if run is not None and run.tasks[index].row.attempt == attempt:
-            machine.fail_attempt(run, index, "error", item.detail, out)
+            machine.refuse_attempt(run, index, item.detail, out)
             self._settle_closed(out)
 
     def _load_new(self, run_ids: list[str], out: Decision) -> None:
@@ -494,5 +495,4 @@ class Reign:
                 if run.tasks[split_attempt_id(attempt_id)[1]].row.engine_id == engine_id
             }
             if gone:
-                run.dying -= gone
-                settle(run, out)
+                machine.note_deaths(run, gone, out)

@@ -8,9 +8,10 @@ import pytest
 from msgspec import structs
 
 from dag_engine.core import machine
-from dag_engine.core.live import LiveRun, provider
+from dag_engine.core.changes import Former
+from dag_engine.core.live import Decision, LiveRun, provider
 from dag_engine.core.states import FINAL_RUN_STATES, TASK_MOVES, RunState, TaskState
-from executors.base import Outcome, Progress
+from executors.base import ArtifactRef, Outcome, Progress
 from tests.support.live_runs import Stage, ended, make_run
 
 DIAMOND = [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")]
@@ -369,3 +370,48 @@ def test_of_a_long_sentence_about_progress_the_beginning_is_kept() -> None:
     assert stage.decide(machine.attempt_started, 0, outcome) == "applied"
     progress = stage.task("a").row.progress
     assert progress == {"done": 1, "total": 2, "message": "x" * machine.LONGEST_SENTENCE}
+
+
+def test_the_late_end_of_an_attempt_that_was_given_up_is_stale() -> None:
+    stage = Stage(make_run([], details={"a": {}})).start()
+    stage.decide(machine.lose_attempt, 0, "Its operator engine is gone.")
+    assert stage.states == {"a": "retrying"}
+    assert stage.decide(machine.attempt_ended, 0, ended("r1.0.1")) == "stale"
+    assert stage.states == {"a": "retrying"}
+    stage.decide(machine.retry_due, 0, 1)
+    former = Former("r0", 0, "a", 1, [ArtifactRef(type="report", inline={})])
+    stage.decide(_serve_former, former)
+    assert stage.states == {"a": "succeeded"}
+    assert stage.decide(machine.attempt_ended, 0, ended("r1.0.1")) == "stale"
+
+
+def _serve_former(run: LiveRun, former: Former, out: Decision) -> None:
+    machine.serve_former(run, run.tasks[0], former, out)
+
+
+def test_an_attempt_that_no_engine_takes_fails_and_is_killed_wherever_it_is() -> None:
+    stage = Stage(make_run(DIAMOND)).start()
+    stage.decide(machine.refuse_attempt, 0, "413")
+    assert stage.task("a").row.reason_code == "error"
+    assert stage.kills == ["r1.0.1"]
+    assert stage.run.state is RunState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "message", "found"),
+    [
+        ("failed", "out_of_memory", "too much", ("out_of_memory", "too much")),
+        ("failed", "", "too much", ("error", "too much")),
+        ("failed", "boom", "too much", ("error", "boom: too much")),
+        ("failed", "boom" * 1000, "", ("error", "boom" * 25)),
+        ("succeeded", "boom", "", ("", "")),
+    ],
+)
+def test_a_reason_that_is_none_becomes_an_error_and_stays_in_the_message(
+    state: str, reason: str, message: str, found: tuple[str, str]
+) -> None:
+    stage = Stage(make_run([], details={"a": {}})).start()
+    outcome = structs.replace(ended("r1.0.1", state, reason), message=message)
+    stage.decide(machine.attempt_ended, 0, outcome)
+    [attempt] = stage.decisions[-1].batch.attempts.values()
+    assert (attempt.reason_code, attempt.message) == found

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from dag_engine.core.changes import Batch
+from dag_engine.core.states import RunState
 from dag_engine.scheduler.inbox import EngineRegisters, EngineStopped, ReportsCame
-from executors.base import Outcome, Report, ReportBatch, Verdict
+from executors.base import InventoryItem, Outcome, Progress, Report, ReportBatch, Verdict
 from tests.support.busy_reign import TOKENS, BusyReign, make_registration
 
 ENGINE = "engine_0"
@@ -80,3 +81,37 @@ def test_the_end_of_a_former_life_is_not_written_over_the_next_one() -> None:
     assert [batch.engines for batch in batches] == [{}]
     live: Any = busy.reign.engines.find(ENGINE)
     assert live.registration.incarnation == "second"
+
+
+def test_a_former_attempt_is_dead_once_its_end_is_told_and_no_sooner() -> None:
+    busy = BusyReign(1, tasks_a_run=2)
+    run = busy.reign._runs[RUN]
+    former = f"{RUN}.0.0"
+    run.dying.add(former)
+    busy.command(RUN, "cancel")
+    report(busy, Outcome(attempt_id=f"{RUN}.0.1", kind="ended", state="cancelled"))
+    progress = Progress(done=1, total=2)
+    assert report(busy, Outcome(attempt_id=former, kind="started")).verdict == "stale"
+    told = Outcome(attempt_id=former, kind="progress", progress=progress)
+    assert report(busy, told).verdict == "stale"
+    assert run.state is RunState.CANCELLING
+    report(busy, Outcome(attempt_id=former, kind="ended", state="cancelled"))
+    assert run.state is RunState.CANCELLED
+
+
+def test_an_engine_gets_the_tokens_of_its_own_attempts_alone() -> None:
+    busy = BusyReign(2, n_engines=2, tasks_a_run=4)
+    engines = [busy.reign.engines.find(f"engine_{number}") for number in (0, 1)]
+    mine, others = [sorted(live.out) for live in engines if live is not None]
+    assert mine
+    assert others
+    held = [*mine, *others, f"{RUN}.3.0", "x", f"{RUN}.99.1"]
+    again = msgspec.structs.replace(
+        make_registration(ENGINE, 8),
+        inventory=[InventoryItem(attempt_id=name, stage="started") for name in held],
+    )
+    item = EngineRegisters(again)
+    busy.turn(item)
+    answer = item.reply.wait(0.0)
+    assert answer.tokens == {name: TOKENS.make(name) for name in mine}
+    assert answer.forget == held[len(mine) :]
