@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 
 from dag_engine.core import retries
-from dag_engine.core.changes import AttemptRow, FindingRow, Former
+from dag_engine.core.changes import AttemptRow, FindingRow, Former, StoredCommand
 from dag_engine.core.consequences import (
     apply_failure,
     apply_former,
@@ -117,6 +117,14 @@ def cancel_run(run: LiveRun, out: Decision) -> str:
     set_patience(run, out)
     settle(run, out)
     return "applied"
+
+
+def obey(run: LiveRun, command: StoredCommand, out: Decision) -> str:
+    """Carry out a command; tell whether it was `applied`, `repeated` or `impossible`."""
+    if command.operator is not None:
+        return cancel_task(run, command.operator, out)
+    actions = {"cancel": cancel_run, "pause": pause_run, "resume": resume_run}
+    return actions[command.kind](run, out)
 
 
 def cancel_overdue(run: LiveRun, out: Decision) -> None:
@@ -302,3 +310,24 @@ def timeout_overdue(run: LiveRun, index: int, attempt: int, out: Decision) -> No
     kill_attempt(run, task, out)
     text = f"It ran longer than its {task.plan.timeout_s:g} s and was not ended."
     fail_attempt(run, index, "timeout", text, out)
+
+
+# --- what is due ----------------------------------------------------------------------------------
+
+
+def waits_for(run: LiveRun, timer: Timer) -> bool:
+    """Tell whether a timer still means something."""
+    if run.is_final or timer.kind == "cancel":
+        return not run.is_final
+    task = run.tasks[timer.index]
+    return task.row.attempt == timer.attempt and not task.is_final
+
+
+def fire(run: LiveRun, timer: Timer, out: Decision) -> None:
+    """Do what a timer was set for; one that was overtaken does nothing."""
+    if timer.kind == "retry":
+        retry_due(run, timer.index, timer.attempt, out)
+    elif timer.kind == "timeout":
+        timeout_overdue(run, timer.index, timer.attempt, out)
+    else:
+        cancel_overdue(run, out)

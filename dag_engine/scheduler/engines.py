@@ -47,6 +47,15 @@ class LiveEngine:
     is_adopted: bool = False
     facts: EngineFacts = field(default_factory=EngineFacts)
 
+    def make_row(self) -> StoredEngine:
+        """Tell what is stored of it."""
+        return StoredEngine(
+            engine_id=self.engine.engine_id,
+            incarnation=self.registration.incarnation,
+            registration=msgspec.json.encode(self.registration),
+            is_alive=self.engine.is_alive,
+        )
+
 
 class Engines:
     """All operator engines that may still hold attempts.

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from dag_engine.core import machine
-from dag_engine.core.changes import CommandResult, StaleReport, StoredCommand, StoredEngine
+from dag_engine.core.changes import CommandResult, StaleReport
 from dag_engine.core.live import (
     Decision,
     LiveRun,
@@ -99,6 +99,8 @@ class Reign:
         self._timers = Timers(self._is_wanted)
         self._recent_ends: OrderedDict[str, None] = OrderedDict()
         self._answers: list[tuple[Reply, Any]] = []
+        self._hinted: list[str] = []
+        self._has_commands = False
         self._next_poll = 0.0
         self._next_touch = 0.0
         self._explain_at: float | None = None
@@ -111,6 +113,7 @@ class Reign:
             self.engines.adopt(stored)
         self.engines.greet(self._around.reports_url)
         run_ids = self._store.load_live_run_ids()
+        waiting: list[tuple[LiveRun, LiveTask]] = []
         for start in range(0, len(run_ids), LOAD_CHUNK):
             out = self._new_decision()
             for stored_run in self._store.load_runs(run_ids[start : start + LOAD_CHUNK]):
@@ -120,10 +123,15 @@ class Reign:
                     if task.state in OPEN_TASK_STATES:
                         self._recover(run, task, out)
                 machine.resume_after_takeover(run, out)
-            self._conclude(out)
+            self._settle_closed(out)
+            # Nothing is handed out before all that is out already has been counted.
+            waiting += out.ready
+            out.ready = []
+            self._carry_out(out)
             # Runs in plenty take longer to load than a lease lasts.
             if not self._store.renew():
                 raise LeadershipLostError(self._epoch)
+        self._conclude(Decision(now=self._clock.now(), ready=waiting))
         log.info("took_over epoch=%d runs=%d", self._epoch, len(self._runs))
 
     def _recover(self, run: LiveRun, task: LiveTask, out: Decision) -> None:
@@ -159,6 +167,7 @@ class Reign:
         self._fire_timers(out)
         if self._clock.monotonic() >= self._next_poll:
             self._poll(out)
+        self._look_for_work(out)
         self._conclude(out)
 
     def abandon(self, error: Exception | None) -> None:
@@ -191,6 +200,10 @@ class Reign:
             self._reuse.offer(out)
             self._placement.place(out, self._send)
         self._explain(out)
+        self._carry_out(out)
+
+    def _carry_out(self, out: Decision) -> None:
+        """Store what was decided; then send and tell."""
         if out.batch:
             self._around.figures.commit(self._store.commit, out.batch)
         for engine_id, attempt_id in out.kills:
@@ -246,9 +259,8 @@ class Reign:
             case EngineRegisters():
                 self._register(item, out)
             case HintCame():
-                self._load_new(item.run_ids, out)
-                if item.has_commands:
-                    self._run_commands(out)
+                self._hinted += item.run_ids
+                self._has_commands |= item.has_commands
             case EngineLeaves():
                 self._remove_engine(item, out)
             case EngineStopped():
@@ -395,69 +407,63 @@ class Reign:
             machine.refuse_attempt(run, index, item.detail, out)
             self._settle_closed(out)
 
-    def _load_new(self, run_ids: list[str], out: Decision) -> None:
-        unknown = [run_id for run_id in run_ids if run_id not in self._runs]
-        if not unknown:
-            return
-        for stored in self._store.load_runs(unknown):
-            if stored.state == "pending" and stored.run_id not in self._runs:
+    def _look_for_work(self, out: Decision) -> None:
+        """Take up new runs and carry out commands, once for all that told of them: a command that
+        is read again before the commit would be carried out twice.
+        """
+        hinted, self._hinted = self._hinted, []
+        is_full = self._load_new(hinted, out)
+        if self._has_commands:
+            self._has_commands = False
+            is_full |= self._run_commands(out)
+        if is_full:
+            self._next_poll = self._clock.monotonic()
+
+    def _load_new(self, run_ids: list[str], out: Decision) -> bool:
+        """Take up runs that are new, so many at most as leave the lease alone; tell whether there
+        may be more of them.
+        """
+        unknown = [run_id for run_id in dict.fromkeys(run_ids) if run_id not in self._runs]
+        n_before = len(self._runs)
+        for stored in self._store.load_runs(unknown[:LOAD_CHUNK]) if unknown else ():
+            if stored.state == "pending":
                 run = revive(stored)
                 self._runs[run.run_id] = run
                 machine.start_run(run, out)
+        return len(unknown) > LOAD_CHUNK and len(self._runs) > n_before
 
-    def _run_commands(self, out: Decision) -> None:
-        commands = self._store.find_commands()
+    def _run_commands(self, out: Decision) -> bool:
+        """Carry out what waits; tell whether there may be more of it."""
+        commands = self._store.find_commands(LOAD_CHUNK)
         self._load_new([command.run_id for command in commands], out)
         for command in commands:
-            result = self._command(command, out)
+            run = self._runs.get(command.run_id)
+            result = "impossible" if run is None else machine.obey(run, command, out)
             out.batch.commands.append(CommandResult(command.id, result))
             log.info(
                 "command_done run_id=%s kind=%s result=%s", command.run_id, command.kind, result
             )
         self._settle_closed(out)
-
-    def _command(self, command: StoredCommand, out: Decision) -> str:
-        run = self._runs.get(command.run_id)
-        if run is None:
-            return "impossible"
-        if command.operator is not None:
-            return machine.cancel_task(run, command.operator, out)
-        actions = {
-            "cancel": machine.cancel_run,
-            "pause": machine.pause_run,
-            "resume": machine.resume_run,
-        }
-        return actions[command.kind](run, out)
+        return len(commands) == LOAD_CHUNK
 
     # --- what is due ------------------------------------------------------------------------------
 
     def _is_wanted(self, timer: Timer) -> bool:
         run = self._runs.get(timer.run_id)
-        if run is None or run.is_final:
-            return False
-        if timer.kind == "cancel":
-            return True
-        task = run.tasks[timer.index]
-        return task.row.attempt == timer.attempt and not task.is_final
+        return run is not None and machine.waits_for(run, timer)
 
     def _fire_timers(self, out: Decision) -> None:
         for timer in self._timers.take_due(self._clock.monotonic()):
             run = self._runs.get(timer.run_id)
-            if run is None:
-                continue
-            if timer.kind == "retry":
-                machine.retry_due(run, timer.index, timer.attempt, out)
-            elif timer.kind == "timeout":
-                machine.timeout_overdue(run, timer.index, timer.attempt, out)
-            else:
-                machine.cancel_overdue(run, out)
+            if run is not None:
+                machine.fire(run, timer, out)
         self._settle_closed(out)
 
     def _poll(self, out: Decision) -> None:
         """Find in the database what no hint told of, and engines whose lease is over."""
         self._next_poll = self._clock.monotonic() + POLL_S
-        self._load_new(self._store.find_new_run_ids(), out)
-        self._run_commands(out)
+        self._hinted += self._store.find_new_run_ids(LOAD_CHUNK + 1)
+        self._has_commands = True
         self._reuse.wait_no_longer(self._runs, out)
         for engine_id in self.engines.find_expired():
             text = f"Operator engine {engine_id} has not been heard of for its lease."
@@ -472,17 +478,11 @@ class Reign:
         log.warning("engine_lost engine_id=%s reason=%s", engine_id, text)
         live = self.engines.find(engine_id)
         assert live is not None, "only engines that are alive expire"
-        registration = live.registration
         for attempt_id in sorted(self.engines.dismiss(engine_id)):
             run_id, index, _ = split_attempt_id(attempt_id)
             run = self._runs[run_id]
             machine.lose_attempt(run, index, text, out, is_handed_back=is_handed_back)
-        out.batch.engines[engine_id] = StoredEngine(
-            engine_id=engine_id,
-            incarnation=registration.incarnation,
-            registration=msgspec.json.encode(registration),
-            is_alive=False,
-        )
+        out.batch.engines[engine_id] = live.make_row()
         self._forget_dying(engine_id, set(), out)
         self._settle_closed(out)
 

@@ -14,11 +14,12 @@ from itertools import chain
 import pytest
 
 from dag_engine.core.states import FINAL_RUN_STATES, RUN_MOVES, TASK_MOVES
+from dag_engine.scheduler import reign
 from tests.support.length import IS_LONG
 from tests.support.services import ROOT
 from tests.support.simulation import run_histories
 from tests.support.simulation.history import digest, make_world, play, prepared
-from tests.support.simulation.mutants import MUTANTS, Mutant
+from tests.support.simulation.mutants import HANDS_OUT_TOO_EARLY, MUTANTS, Mutant
 
 N_HISTORIES = 100_000 if IS_LONG else 2_000
 N_SHARDS = 100 if IS_LONG else 8
@@ -100,6 +101,17 @@ def test_a_guard_that_is_taken_out_is_missed(mutant: Mutant) -> None:
     with mutant.applied():
         report = run_histories(chain([mutant.seed], range(N_FOR_MUTANTS)))
     assert report.broken, f"{N_FOR_MUTANTS} histories do not notice that {mutant.name}"
+
+
+def test_a_successor_may_load_in_pieces_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Histories are too small for a second piece, unless each run is one."""
+    monkeypatch.setattr(reign, "LOAD_CHUNK", 1)
+    guard = HANDS_OUT_TOO_EARLY
+    report = run_histories(chain([guard.seed], range(200)))
+    assert not report.broken, str(report.broken[0])
+    with guard.applied():
+        report = run_histories(chain([guard.seed], range(N_FOR_MUTANTS)))
+    assert report.broken, f"{N_FOR_MUTANTS} histories do not notice that {guard.name}"
 
 
 def test_a_broken_history_tells_how_to_repeat_it() -> None:

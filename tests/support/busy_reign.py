@@ -11,7 +11,7 @@ from dag_engine.core.plan import Plan, PlannedInput, PlannedTask
 from dag_engine.scheduler.clock import Clock
 from dag_engine.scheduler.feed import Feed
 from dag_engine.scheduler.inbox import EngineRegisters, HintCame, Item, ReportsCame
-from dag_engine.scheduler.reign import Reign
+from dag_engine.scheduler.reign import LOAD_CHUNK, Reign
 from dag_engine.scheduler.settings import Surroundings
 from dag_engine.scheduler.tokens import AttemptTokens
 from dag_engine.storage.batch_rows import make_steps
@@ -61,11 +61,11 @@ class _PlainStore:
     def load_runs(self, run_ids: list[str]) -> list[StoredRun]:
         return [self.runs.pop(run_id) for run_id in run_ids if run_id in self.runs]
 
-    def find_new_run_ids(self) -> list[str]:
-        return []
+    def find_new_run_ids(self, limit: int) -> list[str]:
+        return list(self.runs)[:limit]
 
-    def find_commands(self) -> list[StoredCommand]:
-        commands, self.commands = self.commands, []
+    def find_commands(self, limit: int) -> list[StoredCommand]:
+        commands, self.commands = self.commands[:limit], self.commands[limit:]
         return commands
 
     def save_registration(self, registration: Registration) -> None:
@@ -154,8 +154,10 @@ class BusyReign:
     def accept(self, *runs: tuple[str, str]) -> None:
         """Take up runs, each by its id and the queue of its tasks."""
         for run_id, queue in runs:
-            self.store.runs[run_id] = _make_run(run_id, queue, self.tasks_a_run)
+            self.store.runs[run_id] = make_stored_run(run_id, queue, self.tasks_a_run)
         self.turn(HintCame([run_id for run_id, _ in runs]))
+        for _ in range(len(runs) // LOAD_CHUNK):
+            self.turn()
 
     def command(self, run_id: str, kind: str) -> None:
         """Carry out a command."""
@@ -187,7 +189,8 @@ def make_registration(engine_id: str, slots: int) -> Registration:
     )
 
 
-def _make_run(run_id: str, queue: str, n_tasks: int) -> StoredRun:
+def make_stored_run(run_id: str, queue: str, n_tasks: int) -> StoredRun:
+    """Make a run of two equal layers of tasks that nobody has taken up."""
     half = n_tasks // 2
     tasks = [
         PlannedTask(

@@ -6,7 +6,7 @@ import threading
 import msgspec
 import pytest
 
-from dag_engine.scheduler import timers
+from dag_engine.scheduler import reign, timers
 from dag_engine.storage import tasks
 from dag_engine.storage.database import Database
 from executors.base import Heartbeat, HeartbeatReply, InventoryItem, Outcome, Report, ReportBatch
@@ -207,3 +207,30 @@ def test_a_task_that_the_engine_refuses_for_good_fails_and_says_why(
     run_id = rig.accept("a")
     rig.wait_state(run_id, "failed")
     assert "413" in tasks.get_task(database, "default", run_id, "a").reason
+
+
+def test_a_successor_counts_all_that_is_out_before_it_hands_anything_out(
+    start_scheduler: StartScheduler, start_engine: StartEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reign, "LOAD_CHUNK", 1)
+    limits = {"narrow": 1}
+    rig = start_scheduler(queue_limits=limits)
+    waits = rig.accept("a", queue="narrow")
+    rig.wait_task(waits, "a", "ready")
+    rig.command(waits, "pause")
+    rig.wait_state(waits, "paused")
+    engine = start_engine(rig)
+    is_out = rig.accept("a", queue="narrow")
+    engine.wait_for(f"{is_out}.0.1")
+    rig.command(waits, "resume")
+    rig.wait_state(waits, "running")
+    rig.close()
+    second = start_scheduler(queue_limits=limits)
+    wait_until(lambda: second.scheduler.reign is not None)
+    engine.client.close()
+    engine.client = HttpClient(second.url, timeout_s=30)
+    last = second.accept("a")
+    engine.wait_for(f"{last}.0.1")
+    assert f"{waits}.0.1" not in engine.items
+    engine.report(ended(f"{is_out}.0.1"))
+    engine.wait_for(f"{waits}.0.1")

@@ -79,7 +79,7 @@ MUTANTS = (
         store.MemorySession.write,
         "if (row.epoch, row.batch) != (epoch, batch):",
         "if False:",
-        63,
+        1507,
     ),
     Mutant(
         "a refused write counts as done",
@@ -93,7 +93,7 @@ MUTANTS = (
         leadership.Leadership._may_take,
         "if row.is_expired or",
         "if True or",
-        5,
+        806,
     ),
     Mutant("event numbers have gaps", moves._note, "last_seq += 1", "last_seq += 2"),
     Mutant("counts are wrong", moves.change_task, "counts[old] -= 1", "counts[old] -= 0"),
@@ -115,18 +115,18 @@ MUTANTS = (
     ),
     Mutant(
         "answers come before the commit",
-        reign.Reign._conclude,
+        reign.Reign._carry_out,
         _COMMIT,
         "for reply, value in self._answers:\n        reply.set(value)\n    " + _COMMIT,
     ),
     Mutant(
         "tasks are sent before the commit",
-        reign.Reign._conclude,
+        reign.Reign._carry_out,
         _COMMIT,
         "self.engines.flush()\n    " + _COMMIT,
         45,
     ),
-    Mutant("reports are never answered", reign.Reign._conclude, "reply.set(value)", "pass", 1),
+    Mutant("reports are never answered", reign.Reign._carry_out, "reply.set(value)", "pass", 1),
     Mutant(
         "queues have no limit",
         placement.Placement._choose,
@@ -250,7 +250,7 @@ MUTANTS = (
     Mutant(
         "work without a hint is not found",
         reign.Reign._poll,
-        "self._load_new(self._store.find_new_run_ids(), out)",
+        "self._hinted += self._store.find_new_run_ids(LOAD_CHUNK + 1)",
         "pass",
         19,
     ),
@@ -280,7 +280,7 @@ MUTANTS = (
         consequences.apply_success,
         "key = keys.choose(has_read_seed=outcome.has_read_seed)",
         "key = keys.choose(has_read_seed=False)",
-        121,
+        235,
     ),
     Mutant(
         "a result stands in whatever came in",
@@ -340,3 +340,12 @@ MUTANTS = (
         27,
     ),
 )
+
+HANDS_OUT_TOO_EARLY = Mutant(
+    "a successor hands out before it has counted all that is out",
+    reign.Reign.take_over,
+    "self._carry_out(out)",
+    "out.ready, waiting = waiting, []\n        self._conclude(out)",
+    552,
+)
+"""Noticed only where a successor loads in pieces what is left."""

@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from dag_engine.core.changes import Batch
+from dag_engine.core.changes import Batch, StoredCommand
 from dag_engine.core.states import RunState
-from dag_engine.scheduler.inbox import EngineRegisters, EngineStopped, ReportsCame
+from dag_engine.scheduler.inbox import EngineRegisters, EngineStopped, HintCame, ReportsCame
+from dag_engine.scheduler.reign import LOAD_CHUNK
 from executors.base import InventoryItem, Outcome, Progress, Report, ReportBatch, Verdict
-from tests.support.busy_reign import TOKENS, BusyReign, make_registration
+from tests.support.busy_reign import TOKENS, BusyReign, make_registration, make_stored_run
 
 ENGINE = "engine_0"
 RUN = "r000000"
@@ -115,3 +116,58 @@ def test_an_engine_gets_the_tokens_of_its_own_attempts_alone() -> None:
     answer = item.reply.wait(0.0)
     assert answer.tokens == {name: TOKENS.make(name) for name in mine}
     assert answer.forget == held[len(mine) :]
+
+
+def test_a_command_is_carried_out_once_however_many_told_of_it() -> None:
+    busy = BusyReign(1)
+    batches = note_batches(busy)
+    waiting = [StoredCommand(1, RUN, "pause")]
+    busy.store.find_commands = lambda limit: waiting[:limit]  # type: ignore[method-assign]
+    hint = HintCame(has_commands=True)
+    busy.pass_time(5.0)  # they are also looked for by themselves
+    busy.turn(hint, hint)
+    [batch] = batches
+    assert [(command.command_id, command.result) for command in batch.commands] == [(1, "applied")]
+
+
+def test_hints_that_come_together_are_one_look() -> None:
+    busy = BusyReign(1)
+    looks: list[list[str]] = []
+    load = busy.store.load_runs
+
+    def note(run_ids: list[str]) -> Any:
+        looks.append(run_ids)
+        return load(run_ids)
+
+    busy.store.load_runs = note  # type: ignore[method-assign]
+    busy.turn(HintCame(["s1", RUN]), HintCame(["s2"]), HintCame(["s1", "s3"]))
+    assert looks == [["s1", "s2", "s3"]]
+
+
+@pytest.mark.parametrize("is_hinted", [True, False])
+def test_new_runs_in_plenty_are_taken_up_in_pieces_without_a_pause(*, is_hinted: bool) -> None:
+    busy = BusyReign(1)
+    n_taken_up = []
+    commit = busy.store.commit
+
+    def note(batch: Batch) -> None:
+        n_taken_up.append(len(batch.consumed_runs))
+        commit(batch)
+
+    busy.store.commit = note  # type: ignore[method-assign]
+    for number in range(2 * LOAD_CHUNK + 7):
+        name = f"s{number:03}"
+        busy.store.runs[name] = make_stored_run(name, "queue_0", 2)
+    busy.pass_time(0.0 if is_hinted else 5.0)
+    busy.turn(*[HintCame([name]) for name in busy.store.runs if is_hinted])
+    while busy.reign.wait_s() == 0.0:
+        busy.turn()
+    assert n_taken_up[:3] == [LOAD_CHUNK, LOAD_CHUNK, 7]
+
+
+def test_what_cannot_be_taken_up_is_not_looked_for_without_a_pause() -> None:
+    busy = BusyReign(1)
+    busy.store.find_new_run_ids = lambda limit: [f"s{n}" for n in range(limit)]  # type: ignore[method-assign]
+    busy.pass_time(5.0)
+    busy.turn()
+    assert busy.reign.wait_s() > 0.0
