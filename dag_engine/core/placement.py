@@ -174,11 +174,10 @@ class Placement:
                 del self._buckets[needs]
                 continue
             code, reason = self._why(bucket)
+            waiting = bucket.unexplained
             if code != bucket.code:
                 bucket.code, bucket.reason = code, reason
-                waiting = [(run, task) for _, run, task in bucket.heap[:REASONS_REWRITTEN]]
-            else:
-                waiting = bucket.unexplained
+                waiting += [(run, task) for _, run, task in bucket.heap[:REASONS_REWRITTEN]]
             for run, task in waiting:
                 if (run.run_id, task.plan.index) in self._offered:
                     hold_back(run, task, code, reason, out)

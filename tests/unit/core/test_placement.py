@@ -1,6 +1,9 @@
 import datetime as dt
 
+import pytest
+
 from dag_engine.core import machine
+from dag_engine.core import placement as placement_module
 from dag_engine.core.live import Decision, LiveRun, attempt_id_of
 from dag_engine.core.placement import Engine, Placement
 from tests.support.live_runs import NOON, ended, make_run, states_of
@@ -179,3 +182,22 @@ def test_an_engine_that_is_being_stopped_is_handed_nothing_more() -> None:
     assert "is being stopped" in run.tasks[0].row.reason
     leaving.is_leaving = False
     assert _round(placement, Decision(now=NOON)) == [("x", "a")]
+
+
+def test_each_of_many_that_wait_is_told_why_at_first_and_the_first_ones_what_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(placement_module, "REASONS_REWRITTEN", 2)
+    placement = Placement()
+    run = _wide(6)
+    assert _place(placement, run) == []
+    placement.explain(Decision(now=NOON))
+    assert [task.row.reason_code for task in run.tasks] == ["no_engine"] * 6
+    _engines(placement, Engine("e1", slots={"local": 0}, n_open={"local": 16}))
+    later = make_run([], "r2", details={"t": {}})
+    assert _place(placement, later) == []
+    out = Decision(now=NOON)
+    placement.explain(out)
+    codes = [task.row.reason_code for task in (*run.tasks, *later.tasks)]
+    assert codes == ["slots_busy"] * 2 + ["no_engine"] * 4 + ["slots_busy"]
+    assert len(out.batch.tasks) == 3
