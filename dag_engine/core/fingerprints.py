@@ -25,6 +25,14 @@ def make_fingerprint(
     A seed that the parameters leave open (null) counts as null: two runs of the same operator have
     the same fingerprint whatever numbers they drew.
     """
-    versions = [[ref.id, ref.version, ref.sha256] for _, ref in sorted(datasets.items())]
-    content = [offer.name, offer.code_version, params, versions, inputs]
+    return digest([offer.name, offer.code_version, params, list_versions(datasets), inputs])
+
+
+def list_versions(datasets: Mapping[str, DatasetRef]) -> list[list[Any]]:
+    """List what tells versions of data sets apart, in the order of their ids."""
+    return [[ref.id, ref.version, ref.sha256] for _, ref in sorted(datasets.items())]
+
+
+def digest(content: Any) -> str:
+    """Digest plain data; mappings count whatever the order of their keys."""
     return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()

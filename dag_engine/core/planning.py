@@ -237,6 +237,9 @@ class _Planner:
     ) -> None:
         self._part = part
         self._offers = checked.offers
+        self._schemas = {
+            name: compile_schema(checked.offers[name].params_schema) for name in part.operators
+        }
         self._params = checked.params
         self._around = around
         self._datasets = {name: self._pin(name, datasets) for name in part.operators}
@@ -272,8 +275,7 @@ class _Planner:
         return draft
 
     def _pin(self, name: str, datasets: Mapping[str, DatasetRef]) -> dict[str, DatasetRef]:
-        schema = compile_schema(self._offers[name].params_schema)
-        found = find_references(schema, DATASET, self._params[name])
+        found = find_references(self._schemas[name], DATASET, self._params[name])
         return {dataset: datasets[dataset] for _, dataset in found}
 
     def _fingerprint(self, name: str) -> str:
@@ -283,7 +285,7 @@ class _Planner:
             stand_ins = follow_alternatives(edge.source, self._alternatives)
             prints = [self._prints[source] for source in (edge.source, *stand_ins)]
             inputs[edge.target_port].append([edge.source_port, *prints])
-        params = name_datasets_by_text(compile_schema(offer.params_schema), self._params[name])
+        params = name_datasets_by_text(self._schemas[name], self._params[name])
         return make_fingerprint(offer, params, self._datasets[name], inputs)
 
     def _plan(
@@ -306,9 +308,9 @@ class _Planner:
             else:
                 upstream[source] = None
             port.append(PlannedInput(source=source, source_port=edge.source_port))
-        schema = compile_schema(offer.params_schema)
+        schema, params = self._schemas[name], self._params[name]
         connections, secrets = (
-            sorted({found for _, found in find_references(schema, kind, self._params[name])})
+            sorted({found for _, found in find_references(schema, kind, params)})
             for kind in (CONNECTION, SECRET)
         )
         alternative = indexes.get(self._alternatives.get(name, ""))
@@ -321,7 +323,7 @@ class _Planner:
             code_version=offer.code_version,
             title=operator.title or offer.title,
             executor=choose_executor(operator, self._around.catalogue, defaults.executor),
-            params=self._params[name],
+            params=params,
             inputs=inputs,
             upstream=sorted(upstream),
             n_outputs=len(offer.outputs),
@@ -337,8 +339,7 @@ class _Planner:
         )
 
     def _make_base(self, name: str) -> str:
-        offer = self._offers[name]
-        schema = compile_schema(offer.params_schema)
+        offer, schema = self._offers[name], self._schemas[name]
         find_version = self._around.sealed.find_version
         sealed = {
             (kind, found): find_version(kind, found)

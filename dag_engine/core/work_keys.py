@@ -8,12 +8,12 @@ done the work knows which, so a former result is looked up under both.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from dag_engine.core.fingerprints import digest, list_versions
 from dag_engine.core.live import LiveRun, LiveTask, WorkKeys, find_input
 from dag_engine.core.plan import PlannedTask
 from executors.base import AlgorithmOffer, ArtifactRef, DatasetRef
@@ -37,16 +37,16 @@ def make_work_base(
     """
     if any(not ref.sha256 for ref in datasets.values()) or not all(sealed.values()):
         return ""
-    versions = [[ref.id, ref.version, ref.sha256] for _, ref in sorted(datasets.items())]
     names = [[*key, version] for key, version in sorted(sealed.items())]
-    return _digest([offer.name, offer.code_version, params, versions, names])
+    versions = list_versions(datasets)
+    return digest([offer.name, offer.code_version, params, versions, names])
 
 
 def make_work_keys(plan: PlannedTask, inputs: Inputs) -> WorkKeys:
     """Make the keys of a planned task from what its input ports bring."""
     prints = [[print_artifact(ref) for ref in port] for port in inputs]
-    plain = _digest([plan.work_base, prints])
-    return WorkKeys(plain, _digest([plain, plan.seed]))
+    plain = digest([plan.work_base, prints])
+    return WorkKeys(plain, digest([plain, plan.seed]))
 
 
 def find_keys(run: LiveRun, task: LiveTask) -> WorkKeys | None:
@@ -71,15 +71,13 @@ def print_artifact(ref: ArtifactRef) -> list[Any]:
 
 
 def _print(ref: ArtifactRef, left: int) -> list[Any]:
-    digest = ref.sha256
-    if ref.inline is not None:
-        # Whoever reports it names a digest, and could name one of something else.
-        digest = hashlib.sha256(msgspec.json.encode(ref.inline, order="deterministic")).hexdigest()
+    # Whoever reports a value names a digest, and could name one of something else.
+    content = ref.sha256 if ref.inline is None else digest(ref.inline)
     facts = {name: value for name, value in ref.meta.items() if name != FITTED_ON}
     fitted_on: list[Any] = []
     if (table := find_fitted_on(ref)) is not None and left:
         fitted_on = _print(table, left - 1)
-    return [ref.type, digest, ref.size_bytes, facts, fitted_on]
+    return [ref.type, content, ref.size_bytes, facts, fitted_on]
 
 
 def find_fitted_on(ref: ArtifactRef) -> ArtifactRef | None:
@@ -91,7 +89,3 @@ def find_fitted_on(ref: ArtifactRef) -> ArtifactRef | None:
         return msgspec.convert(told, ArtifactRef)
     except msgspec.ValidationError:  # claims are checked; what was stored before they were is not
         return None
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()

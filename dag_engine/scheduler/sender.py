@@ -238,8 +238,12 @@ def find_url_fault(url: str) -> str:
 
 
 def _take_apart(message: _Message) -> list[_Message]:
+    """Make a message of each task, and one of the cancels; each says who leads, as all did."""
+    url = message.reports_url
     parts = [
-        _Message([attempt_id], [task])
+        _Message([attempt_id], [task], reports_url=url, size_bytes=len(bytes(task)))
         for attempt_id, task in zip(message.attempt_ids, message.tasks, strict=True)
     ]
-    return [*parts, _Message(cancels=message.cancels)] if message.cancels else parts
+    if message.cancels:
+        parts.append(_Message(cancels=message.cancels, reports_url=url))
+    return parts

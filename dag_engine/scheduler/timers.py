@@ -21,9 +21,6 @@ class Timers:
         self._limit = KEPT
         self._counter = itertools.count()
 
-    def __len__(self) -> int:
-        return len(self._heap)
-
     def add(self, out: Decision, now_s: float) -> None:
         """Take the timers of a decision; `now_s` is the monotonic clock."""
         for timer in out.timers:
