@@ -27,6 +27,7 @@ ANSWER_WITHIN_S = 2.0
 """A call that the database holds up longer is answered 503, and to be repeated."""
 REGISTER_WITHIN_S = 20.0
 SECRET_HEADER = "x-dagengine-secret"
+_decode_reports = msgspec.json.Decoder(ReportBatch).decode
 _Guard = Callable[[Request], Response | None]
 _Answer = Callable[..., Response]
 
@@ -123,8 +124,7 @@ class SchedulerServer:
         return self._ask(EngineLeaves(engine_id), REGISTER_WITHIN_S)
 
     def _report(self, request: Request) -> Response:
-        batch = msgspec.json.decode(request.body, type=ReportBatch)
-        return self._ask(ReportsCame(batch), ANSWER_WITHIN_S)
+        return self._ask(ReportsCame(_decode_reports(request.body)), ANSWER_WITHIN_S)
 
     def _register(self, request: Request) -> Response:
         registration = msgspec.json.decode(request.body, type=Registration)

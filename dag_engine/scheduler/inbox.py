@@ -12,22 +12,29 @@ from executors.base import Registration, ReportBatch
 
 
 class Reply:
-    """A place for an answer that an HTTP thread waits for."""
+    """A place for an answer that an HTTP thread waits for; the loop's thread gives it.
+
+    A bare lock, held until there is one: every report has a place of its own, and an event costs
+    several times as much.
+    """
 
     def __init__(self) -> None:
-        self._is_set = threading.Event()
+        self._pending = threading.Lock()
+        self._pending.acquire()
+        self._is_set = False
         self._value: Any = None
 
     def set(self, value: Any) -> None:
         """Answer; an exception is raised where it is waited for. The first answer counts."""
-        if not self._is_set.is_set():
-            self._value = value
-            self._is_set.set()
+        if not self._is_set:
+            self._value, self._is_set = value, True
+            self._pending.release()
 
     def wait(self, timeout_s: float) -> Any:
         """Wait for the answer. Raises `TimeoutError`, or what was set as an exception."""
-        if not self._is_set.wait(timeout_s):
+        if not self._pending.acquire(timeout=timeout_s):
             raise TimeoutError
+        self._pending.release()  # it may be asked for again
         if isinstance(self._value, Exception):
             raise self._value
         return self._value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -21,9 +22,12 @@ from dag_engine.core.changes import (
     StoredEngine,
     TaskRow,
 )
-from dag_engine.storage.moments import to_text
+from dag_engine.storage import moments
 
 Row = tuple[Any, ...]
+
+to_text = functools.lru_cache(maxsize=64)(moments.to_text)
+"""Most rows of a batch tell of one moment: it is written out once."""
 
 _encode = msgspec.json.encode
 _SENTENCE_LENGTH = 4_000
