@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -51,6 +52,7 @@ class Supervisor:
         self._is_journal_retried = False
         self._is_draining = False
         self._is_ending = False
+        self._asked: list[Callable[[], None]] = []
         self._commands = {
             "submit": self._submit,
             "cancel": self._cancel,
@@ -86,6 +88,9 @@ class Supervisor:
         self._stop()
 
     def _catch_signals(self) -> None:
+        """Have a handler only note what its signal asks for: it may come between any two steps of
+        what is being done just now.
+        """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
@@ -93,14 +98,16 @@ class Supervisor:
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, frame: self._end())
-        signal.signal(signal.SIGUSR1, lambda number, frame: self._drain())
+            signal.signal(number, lambda number, frame: self._asked.append(self._end))
+        signal.signal(signal.SIGUSR1, lambda number, frame: self._asked.append(self._drain))
         self._loop.watch(ours.fileno(), lambda _: self._on_signal(), 1)
         if os.getppid() > 0:  # 0: it lives outside of our container
             self._loop.watch(os.pidfd_open(os.getppid()), lambda _: self._loop.stop(), 1)
 
     def _on_signal(self) -> None:
         self._wakeup[0].recv(4096)
+        while self._asked:
+            self._asked.pop(0)()
         self._reaper.reap()
 
     def _flush(self) -> None:
@@ -304,10 +311,12 @@ class Supervisor:
             self._reaper.when_swept(lambda: self._reaper.remove_pen(worker.pid))
         else:
             killing = self._watch.killing(attempt)
+            # With its pen shut for that, starts are refused too: it is not the attempt's fault.
+            was_killed_here = bool(attempt.cause or attempt.detail)
             if killing == "limit" and not attempt.cause:
                 attempt.cause = "memory"
                 attempt.detail = cgroups.limit_sentence(attempt.limit_mb or 0)
-            elif not attempt.cause and self._watch.has_refused(attempt, worker.pid):
+            elif not was_killed_here and self._watch.has_refused(attempt, worker.pid):
                 attempt.cause = "processes"
                 attempt.detail = pens.limit_sentence(self._settings.options.process_limit)
             is_out_of_memory = bool(killing) or self._watch.has_kernel_killed()
