@@ -30,10 +30,12 @@ class Attempt:
     """One attempt that is held.
 
     `task` is its bytes until it is handed to a worker; `outcome` those of its end. `cause` says
-    why we are killing it. `limit_mb` is its memory limit; `held_bytes` is what its worker held
-    before it and what its cgroup, if it has one, does not count; `hit_at`: when a process of it was
-    seen to have been killed at the limit. `written_log_bytes` had been written to its log, with
-    what was cut off, when it was looked at last, at `log_seen_at`.
+    why we are killing it. It is to be looked at again at `look_at`. `limit_mb` is its memory limit;
+    `held_bytes` is what its worker held before it and what its cgroup, if it has one, does not
+    count. `hit_at`: when it was seen to have met a limit of the kernel; until `asleep_since` some
+    of it did something; `n_refused` starts had been refused to it then, anew at each of the last
+    `n_refused_in_a_row` looks. `written_log_bytes` had been written to its log, with what was cut
+    off, when it was looked at last, at `log_seen_at`.
     """
 
     id: str
@@ -51,9 +53,13 @@ class Attempt:
     dropped_log_bytes: int = 0
     written_log_bytes: int = 0
     log_seen_at: float = 0.0
+    look_at: float = 0.0
     limit_mb: int | None = None
     held_bytes: int = 0
     hit_at: float | None = None
+    asleep_since: float = 0.0
+    n_refused: int = 0
+    n_refused_in_a_row: int = 0
     timers: list[Timer] = field(default_factory=list)
 
 

@@ -107,14 +107,14 @@ class Cages(msgspec.Struct, frozen=True, kw_only=True):
         """
         path = self.path(attempt_id)
         counters = "memory.events" if self.version == 2 else "memory.oom_control"
-        events = _read_counters(os.path.join(path, counters))
+        events = read_counters(os.path.join(path, counters))
         if not events.get("oom_kill"):
             return ""
         if self.version == 2:
             return "limit" if events.get("oom") else "elsewhere"
         # Not failcnt: not every kernel counts there (6.18 does not).
-        limit_bytes = _read_number(os.path.join(path, "memory.limit_in_bytes"))
-        peak_bytes = _read_number(os.path.join(path, "memory.max_usage_in_bytes"))
+        limit_bytes = read_number(os.path.join(path, "memory.limit_in_bytes"))
+        peak_bytes = read_number(os.path.join(path, "memory.max_usage_in_bytes"))
         return "limit" if peak_bytes >= limit_bytes - _LIMIT_SLACK_BYTES else "elsewhere"
 
     def kill(self, attempt_id: str) -> None:
@@ -147,27 +147,34 @@ def limit_sentence(limit_mb: int) -> str:
     )
 
 
-def find_oom_counters() -> list[str]:
+def find_oom_counters(pens_folder: str = "") -> list[str]:
     """Find the files in which the kernel counts whom it killed for want of memory, of workers that
     are in no cgroup of an attempt; none where it does not.
+
+    Parameters
+    ----------
+    pens_folder : str
+        What holds the cgroups in which processes of workers are counted; empty = there are none.
     """
     with contextlib.suppress(OSError, CgroupsUnusableError):
         own = find_own_place("memory")
-        return find_counters_of(own)
+        return find_counters_of(own, pens_folder)
     return []
 
 
-def find_counters_of(own: Place) -> list[str]:
+def find_counters_of(own: Place, pens_folder: str = "") -> list[str]:
     """Find those files for a pool whose supervisor is in this cgroup."""
     if own.version == 1:
         choices = [[os.path.join(own.path, "memory.oom_control")]]
     else:
-        # Where processes are counted by cgroups beside it, workers are charged to the one above.
-        folders = [own.path, *([os.path.dirname(own.path)] if own.path != own.mount else [])]
-        local = [os.path.join(folder, "memory.events.local") for folder in folders]
-        choices = [local, [os.path.join(own.path, "memory.events")]]
+        # Where processes are counted by cgroups beside it, workers are charged to what holds these,
+        # or where memory is not counted there, to the one above.
+        charged = [own.path, *([pens_folder] if pens_folder else [])]
+        above = [os.path.dirname(own.path)] if own.path != own.mount else []
+        local = [os.path.join(folder, "memory.events.local") for folder in (*charged, *above)]
+        choices = [local, [os.path.join(folder, "memory.events") for folder in charged]]
     for paths in choices:
-        if found := [path for path in paths if "oom_kill" in _read_counters(path)]:
+        if found := [path for path in paths if "oom_kill" in read_counters(path)]:
             return found
     return []
 
@@ -176,7 +183,7 @@ def count_oom_kills(counters: list[str]) -> int:
     """Count them; without a counter those of the whole machine, other services' among them."""
     if not counters:
         return linux.count_kernel_oom_kills()
-    return sum(_read_counters(path).get("oom_kill", 0) for path in counters)
+    return sum(read_counters(path).get("oom_kill", 0) for path in counters)
 
 
 # --- at the start of a supervisor -----------------------------------------------------------------
@@ -370,7 +377,12 @@ def remove_with_members(path: str) -> bool:
 
 
 def kill_members(path: str) -> None:
-    """SIGKILL all processes of a cgroup."""
+    """SIGKILL all processes of a cgroup; where it can be shut, nothing more is started meanwhile,
+    so that not even a fork bomb outlives this.
+    """
+    with contextlib.suppress(OSError):  # processes are not limited there
+        write_file(os.path.join(path, "pids.max"), "0")
+    kill_group(path)
     with contextlib.ExitStack() as opened:
         pidfds: dict[int, int] = {}
         for pid in _read_pids(path):
@@ -430,11 +442,13 @@ def _read_pids(path: str) -> list[int]:
     return [int(word) for word in _read_words(os.path.join(path, PROCS))]
 
 
-def _read_number(path: str) -> int:
+def read_number(path: str) -> int:
+    """Read a file that holds one number; 0 where it is missing."""
     words = _read_words(path)
     return int(words[0]) if words else 0
 
 
-def _read_counters(path: str) -> dict[str, int]:
+def read_counters(path: str) -> dict[str, int]:
+    """Read a file of names with their numbers; nothing where it is missing."""
     words = _read_words(path)
     return {name: int(value) for name, value in zip(words[::2], words[1::2], strict=False)}

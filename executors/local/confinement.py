@@ -89,14 +89,17 @@ class Confinement:
         return outcome, retire if has_left or retire == "children" else "cgroup"
 
     def _has_refused(self) -> bool:
+        limit = self._options.process_limit
         if self._limit_mb is not None and self._cages is not None and self._cages.version == 2:
-            return pens.has_refused(self._cages.path(self._attempt_id))
+            return pens.count_refusals(self._cages.path(self._attempt_id), limit) > 0
         if not self._pen:
             return False
         try:
-            return os.pread(self._refusals, 64, 0) != self._refused_before
+            if os.pread(self._refusals, 64, 0) == self._refused_before:
+                return False
         except OSError:  # the task closed it
-            return pens.has_refused(self._pen)
+            pass
+        return pens.count_refusals(self._pen, limit) > 0
 
     def take_error(self) -> str:
         """Tell once why the kernel does not keep a limit."""

@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 _LIMIT = "pids.max"
 _EVENTS = "pids.events"
-_NOTHING_REFUSED = b"max 0\n"
+_NOW = "pids.current"
+_PEAK = "pids.peak"
 
 HINT = "Let it start fewer processes and threads, or raise max_processes of the executor."
 
@@ -46,27 +47,30 @@ class Pens(msgspec.Struct, frozen=True, kw_only=True):
         return os.path.isdir(self.path(worker_pid))
 
     def enter(self, worker_pid: int) -> None:
-        """Move this process, which is that worker, into a cgroup of its own. Raises OSError."""
+        """Move this process, which is that worker, into a cgroup of its own. Raises OSError, and
+        then leaves none behind.
+        """
         path = self.path(worker_pid)
-        with contextlib.suppress(FileExistsError):  # of a dead worker that had the same number
-            cgroups.make_group(path)
-        cgroups.write_file(os.path.join(path, _LIMIT), str(self.limit))
-        cgroups.write_file(os.path.join(path, cgroups.PROCS), "0")
+        if os.path.isdir(path):  # of a dead worker that had the same number, with its counters
+            cgroups.remove_folder(path)
+        cgroups.make_group(path)
+        try:
+            cgroups.write_file(os.path.join(path, _LIMIT), str(self.limit))
+            cgroups.write_file(os.path.join(path, cgroups.PROCS), "0")
+        except OSError:
+            with contextlib.suppress(OSError):
+                cgroups.remove_group(path)
+            raise
 
     # --- for the supervisor -----------------------------------------------------------------------
 
-    def has_refused(self, worker_pid: int) -> bool:
-        """Whether the kernel has refused to start a process or thread for want of room."""
-        return has_refused(self.path(worker_pid))
+    def count_refusals(self, worker_pid: int) -> int:
+        """Count how often the kernel has refused to start something for want of room in it."""
+        return count_refusals(self.path(worker_pid), self.limit)
 
     def kill(self, worker_pid: int) -> None:
         """Kill all that is in it, to the last: nothing more can be started meanwhile."""
-        path = self.path(worker_pid)
-        with contextlib.suppress(OSError):
-            cgroups.write_file(os.path.join(path, _LIMIT), "0")
-        if self.version == 2:
-            cgroups.kill_group(path)
-        cgroups.kill_members(path)
+        cgroups.kill_members(self.path(worker_pid))
 
     def remove(self, worker_pid: int) -> bool:
         """Remove the cgroup of a dead worker, and kill what is in it; False while it cannot be
@@ -84,16 +88,22 @@ def open_refusals(path: str) -> int:
     return os.open(os.path.join(path, _EVENTS), os.O_RDONLY | os.O_CLOEXEC)
 
 
-def has_refused(path: str) -> bool:
-    """Whether the kernel has refused to start something in this cgroup."""
-    try:
-        descriptor = open_refusals(path)
-    except OSError:  # no such cgroup, or without this controller
-        return False
-    try:
-        return not os.read(descriptor, 64).startswith(_NOTHING_REFUSED)
-    finally:
-        os.close(descriptor)
+def count_refusals(path: str, limit: int) -> int:
+    """Count how often the kernel has refused to start something in a cgroup that has this limit.
+
+    It also counts there what was refused for the limit of a cgroup above, such as a container's:
+    where this one was never full, that is no fault of who is in it.
+    """
+    n_refused = cgroups.read_counters(os.path.join(path, _EVENTS)).get("max", 0)
+    return n_refused if n_refused and _was_full(path, limit) else 0
+
+
+def _was_full(path: str, limit: int) -> bool:
+    peak = cgroups.read_number(os.path.join(path, _PEAK))
+    if not peak:  # a kernel before 6.1 cannot tell
+        return True
+    # The kernel may miss a peak when two processes start at once.
+    return max(peak, cgroups.read_number(os.path.join(path, _NOW))) >= limit
 
 
 def limit_sentence(limit: int) -> str:

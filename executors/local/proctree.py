@@ -6,9 +6,11 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _FREEZE_LIMIT_S = 1.0
+_NEEDS_MORE_TIME = (b"R", b"D")
+"""States of a thread that runs or waits for a core, and of one that waits for a disk."""
 
 
 def _numbers(path: str) -> list[int]:
@@ -19,12 +21,18 @@ def _numbers(path: str) -> list[int]:
         return []
 
 
-def _parent_of(pid: int) -> int:
+def _read_stat(path: str) -> list[bytes]:
+    """Read the fields after the name, which may hold blanks itself; none when it has ended."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[1])
+        with open(path, "rb") as file:
+            return file.read().rpartition(b")")[2].split()
     except OSError:
-        return 0
+        return []
+
+
+def _parent_of(pid: int) -> int:
+    fields = _read_stat(f"/proc/{pid}/stat")
+    return int(fields[1]) if fields else 0
 
 
 def name_of(pid: int) -> str:
@@ -85,11 +93,23 @@ def count_tasks(pids: Iterable[int]) -> int:
 
 
 def _count_threads(pid: int) -> int:
+    fields = _read_stat(f"/proc/{pid}/stat")
+    return int(fields[17]) if fields else 0
+
+
+def is_asleep(pids: Iterable[int]) -> bool:
+    """Whether no thread of these processes runs, waits for a core or waits for a disk."""
+    return not any(state in _NEEDS_MORE_TIME for pid in pids for state in _thread_states(pid))
+
+
+def _thread_states(pid: int) -> Iterator[bytes]:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[17])
-    except OSError:
-        return 0
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:  # it ended meanwhile
+        return
+    for thread in threads:
+        if fields := _read_stat(f"/proc/{pid}/task/{thread}/stat"):
+            yield fields[0]
 
 
 def kill_trees(roots: Iterable[int]) -> None:

@@ -21,9 +21,15 @@ log = logging.getLogger(__name__)
 _MEMORY_EVERY_S = 0.1
 _LOG_EVERY_S = 0.25
 _LOG_AT_LEAST_S = 0.01
+_TOGETHER_S = 0.01
+"""Looks that are due so soon after each other are taken at once."""
 _FIRST_LOOK_S = 0.05
 _PROGRESS_EVERY_S = 0.5
-_HIT_GRACE_S = 1.0
+_SLEEP_S = 1.0
+_LIMIT_S = 10.0
+_N_REFUSED_IN_A_ROW = 2
+"""When an attempt that has met a limit of the kernel is ended: after so long a sleep, so long
+after it, or when starts were refused to it before so many looks running."""
 _N_OOM_SAMPLES = 8
 _OOM_WINDOW_S = 5.0
 
@@ -51,6 +57,7 @@ class Watch:
         self._loop = loop
         self._book = book
         self._options = settings.options
+        self._process_limit = settings.options.process_limit
         self._cages = settings.cages
         self._pens = settings.pens
         self._logs = settings.executor.logs
@@ -58,8 +65,7 @@ class Watch:
         self._on_excess = on_excess
         self._watched: dict[str, Attempt] = {}
         self._timer: Timer | None = None
-        self._tick_at = 0.0
-        self._oom_counters = cgroups.find_oom_counters()
+        self._oom_counters = cgroups.find_oom_counters(self._pens.folder if self._pens else "")
         self._oom_kills: deque[tuple[float, int]] = deque(maxlen=_N_OOM_SAMPLES)
 
     def begin(self, attempt: Attempt) -> None:
@@ -82,10 +88,8 @@ class Watch:
             self._tell_start(attempt)
         attempt.log_seen_at = time.monotonic() - waited_s
         self._watched[attempt.id] = attempt
-        if self._timer is None:
-            self._tick()
-        else:  # not only when it is the others' turn: it may write a gigabyte until then
-            self._tick_within(self._check(attempt))
+        # Not only when it is the others' turn: it may write a gigabyte until then.
+        self._tick()
 
     def _tell_start(self, attempt: Attempt) -> None:
         if not attempt.is_start_told:
@@ -113,34 +117,49 @@ class Watch:
     # --- memory and logs --------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        """Look at the attempts that are due, and come back when the next one is."""
         self._watched = {key: a for key, a in self._watched.items() if a.stage == "started"}
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if not self._watched:
             return
-        self._oom_kills.append((time.monotonic(), cgroups.count_oom_kills(self._oom_counters)))
-        self._tick_within(min(self._check(attempt) for attempt in self._watched.values()))
-
-    def _tick_within(self, pause_s: float) -> None:
-        at = time.monotonic() + pause_s
-        if self._timer is not None:
-            if self._tick_at <= at:
-                return
-            self._timer.cancel()
-        self._tick_at, self._timer = at, self._loop.call_after(pause_s, self._tick)
+        now = time.monotonic()
+        self._note_oom_kills(now)
+        for attempt in self._watched.values():
+            if attempt.look_at <= now + _TOGETHER_S:
+                attempt.look_at = now + self._check(attempt)
+        next_at = min(attempt.look_at for attempt in self._watched.values())
+        self._timer = self._loop.call_after(next_at - time.monotonic(), self._tick)
 
     def _check(self, attempt: Attempt) -> float:
         """Look at an attempt, and tell when to look again."""
-        memory_s = _MEMORY_EVERY_S if self._check_memory(attempt) else _LOG_EVERY_S
-        return min(memory_s, self._check_processes(attempt), self._check_log(attempt))
+        return min(self._check_limits(attempt), self._check_log(attempt))
 
-    def _check_memory(self, attempt: Attempt) -> bool:
-        limit_mb = attempt.limit_mb
-        if limit_mb is None or attempt.worker is None or attempt.cause:
-            return False
-        if self._waits_for_killed(attempt):
-            self._on_excess(attempt, "memory", cgroups.limit_sentence(limit_mb))
-            return True
-        pids = [attempt.worker.pid, *proctree.descendants_of(attempt.worker.pid)]
+    def _check_limits(self, attempt: Attempt) -> float:
+        """Look whether an attempt is over a limit, and tell when to look again."""
+        if attempt.worker is None or attempt.cause:
+            return _LOG_EVERY_S
+        worker_pid = attempt.worker.pid
+        n_refused = self._count_refusals(attempt, worker_pid)
+        is_penned = self._pens is not None and self._pens.has(worker_pid)
+        if is_penned and not n_refused and attempt.limit_mb is None:
+            return _LOG_EVERY_S
+        pids = [worker_pid, *proctree.descendants_of(worker_pid)]
+        was_killed = self.killing(attempt) == "limit"
+        if was_killed or n_refused:
+            is_over = self._is_stuck(attempt, n_refused, pids)
+        else:
+            is_over = not is_penned and proctree.count_tasks(pids) > self._process_limit
+        if is_over and was_killed:
+            self._on_excess(attempt, "memory", cgroups.limit_sentence(attempt.limit_mb or 0))
+        elif is_over:
+            self._on_excess(attempt, "processes", pens.limit_sentence(self._process_limit))
+        elif attempt.limit_mb is not None:
+            self._check_memory(attempt, attempt.limit_mb, pids)
+        return _MEMORY_EVERY_S
+
+    def _check_memory(self, attempt: Attempt, limit_mb: int, pids: list[int]) -> None:
         limit_bytes = limit_mb * 1024 * 1024
         if self._cages is not None and self._cages.has(attempt.id):
             limit_bytes += attempt.held_bytes  # the kernel's limit is to be met first
@@ -151,15 +170,28 @@ class Watch:
                 used_mb = used_bytes // (1024 * 1024)
                 detail = f"The attempt used {used_mb} MiB of memory; its limit is {limit_mb} MiB."
                 self._on_excess(attempt, "memory", detail)
-        return True
 
-    def _waits_for_killed(self, attempt: Attempt) -> bool:
-        """Whether one of its processes was killed at the limit a while ago, and the others go on:
-        maybe they wait for it. One that fails of it by itself can say more.
+    def _is_stuck(self, attempt: Attempt, n_refused: int, pids: list[int]) -> bool:
+        """Whether an attempt that has met a limit of the kernel will not end by itself: it goes on
+        starting what is refused, or all of it sleeps, maybe waiting for what was killed, or it has
+        had its time.
+
+        One that fails of it by itself can say more, and one that can do without may succeed. What
+        waits for a core does not sleep.
         """
-        if attempt.hit_at is None and self.killing(attempt) == "limit":
-            attempt.hit_at = time.monotonic()
-        return attempt.hit_at is not None and time.monotonic() > attempt.hit_at + _HIT_GRACE_S
+        now = time.monotonic()
+        if attempt.hit_at is None:
+            attempt.hit_at = now
+        is_refused_again = n_refused > attempt.n_refused
+        attempt.n_refused = n_refused
+        attempt.n_refused_in_a_row = attempt.n_refused_in_a_row + 1 if is_refused_again else 0
+        if not proctree.is_asleep(pids):
+            attempt.asleep_since = now
+        return (
+            attempt.n_refused_in_a_row >= _N_REFUSED_IN_A_ROW
+            or now - max(attempt.hit_at, attempt.asleep_since) >= _SLEEP_S
+            or now - attempt.hit_at >= _LIMIT_S
+        )
 
     def killing(self, attempt: Attempt) -> cgroups.Killing:
         """Tell whether the kernel killed a process in the cgroup of the attempt, and why."""
@@ -167,26 +199,20 @@ class Watch:
             return ""
         return self._cages.killing(attempt.id)
 
-    def _check_processes(self, attempt: Attempt) -> float:
-        """Look whether it has too many processes, and tell when to look again."""
-        if attempt.worker is None or attempt.cause:
-            return _LOG_EVERY_S
-        limit, pid = self._options.process_limit, attempt.worker.pid
-        if self._pens is not None and self._pens.has(pid):
-            if self.has_refused(attempt, pid):
-                self._on_excess(attempt, "processes", pens.limit_sentence(limit))
-            return _LOG_EVERY_S
-        if proctree.count_tasks([pid, *proctree.descendants_of(pid)]) > limit:
-            self._on_excess(attempt, "processes", pens.limit_sentence(limit))
-        return _MEMORY_EVERY_S
-
     def has_refused(self, attempt: Attempt, worker_pid: int) -> bool:
         """Whether the kernel has refused to start something for an attempt, at its limit."""
-        if self._pens is not None and self._pens.has_refused(worker_pid):
-            return True
-        if self._cages is None or attempt.limit_mb is None:
-            return False
-        return pens.has_refused(self._cages.path(attempt.id))
+        return self._count_refusals(attempt, worker_pid) > 0
+
+    def _count_refusals(self, attempt: Attempt, worker_pid: int) -> int:
+        n_refused = self._pens.count_refusals(worker_pid) if self._pens is not None else 0
+        if self._cages is not None and attempt.limit_mb is not None:
+            n_refused += pens.count_refusals(self._cages.path(attempt.id), self._process_limit)
+        return n_refused
+
+    def _note_oom_kills(self, now: float) -> None:
+        """Count, but only so often that what is kept covers the window, however often we look."""
+        if not self._oom_kills or now - self._oom_kills[-1][0] >= _OOM_WINDOW_S / _N_OOM_SAMPLES:
+            self._oom_kills.append((now, cgroups.count_oom_kills(self._oom_counters)))
 
     def has_kernel_killed(self) -> bool:
         """Whether the kernel killed a process for want of memory within the last moments."""
@@ -207,20 +233,21 @@ class Watch:
 
     def _cut_log(self, attempt: Attempt) -> int:
         """Cut a log that is too long; the attempt goes on. Returns how much was written so far."""
-        path = log_path(self._logs, attempt.id)
+        path, limit_bytes = log_path(self._logs, attempt.id), self._options.log_limit_bytes
         try:
-            with open(open_plain(path, os.O_WRONLY), "wb", buffering=0) as file:
-                size_bytes = os.fstat(file.fileno()).st_size
-                if size_bytes > self._options.log_limit_bytes:
-                    file.truncate(self._options.log_limit_bytes)
-                    attempt.dropped_log_bytes += size_bytes - self._options.log_limit_bytes
-                    size_bytes = self._options.log_limit_bytes
+            size_bytes = os.lstat(path).st_size
+            if size_bytes > limit_bytes:
+                with open(open_plain(path, os.O_WRONLY), "wb", buffering=0) as file:
+                    size_bytes = os.fstat(file.fileno()).st_size
+                    if size_bytes > limit_bytes:
+                        file.truncate(limit_bytes)
         except FileNotFoundError:
             size_bytes = 0
         except OSError as error:
             log.warning("log_not_checked path=%s error=%s", path, error)
             size_bytes = 0
-        return size_bytes + attempt.dropped_log_bytes
+        attempt.dropped_log_bytes += max(0, size_bytes - limit_bytes)
+        return min(size_bytes, limit_bytes) + attempt.dropped_log_bytes
 
     def finish_log(self, attempt: Attempt) -> int:
         """Cut the log of an attempt that has ended, say so at its end, and return its size."""

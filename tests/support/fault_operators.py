@@ -4,6 +4,7 @@ Every operator appends a line `<word> <process id>` to the file that `ledger` na
 so that a test can count what really ran.
 """
 
+import contextlib
 import ctypes
 import functools
 import mmap
@@ -319,6 +320,24 @@ def leaves_threads(context: Context, params: LeakParams) -> dict:
         threading.Thread(target=threading.Event().wait).start()
     time.sleep(params.seconds)
     return {"threads": threading.active_count()}
+
+
+@fault("does_without", title="Start more threads than it may, and do the work with fewer")
+def does_without(context: Context, params: LeakParams) -> dict:
+    is_over = threading.Event()
+    threads = [threading.Thread(target=is_over.wait) for _ in range(params.n)]
+    n_started = 0
+    for thread in threads:
+        with contextlib.suppress(RuntimeError):
+            thread.start()
+            n_started += 1
+    deadline = time.monotonic() + params.seconds
+    while time.monotonic() < deadline:
+        pass
+    is_over.set()
+    for thread in threads[:n_started]:
+        thread.join()
+    return {"threads": n_started}
 
 
 _open_files = []

@@ -312,6 +312,16 @@ def test_failure_at_the_limit_of_processes_is_named_and_the_worker_replaced(
     assert next_end.worker != end.worker
 
 
+def test_attempt_that_does_without_what_is_refused_succeeds(
+    start_penned: Start, settings: ExecutorSettings
+) -> None:
+    _, listener = start_penned(workers=1, max_processes=20)
+    task = make_task("does_without", params={"n": 30, "seconds": 0.7})
+    end = listener.end_of(submit(listener.executor, task))
+    assert (end.state, end.message) == ("succeeded", "")
+    assert end.outputs[0].inline["threads"] < 20
+
+
 def test_pens_that_a_killed_supervisor_left_are_removed_by_the_next(
     start_penned: Start, settings: ExecutorSettings
 ) -> None:

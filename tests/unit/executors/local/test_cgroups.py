@@ -315,6 +315,22 @@ def test_kills_are_counted_where_workers_are_charged(tmp_path: Path) -> None:
     assert cgroups.count_oom_kills(cgroups.find_counters_of(place)) == 3
 
 
+def test_kills_are_counted_where_pens_hold_the_memory_of_workers(tmp_path: Path) -> None:
+    place = Place(2, str(tmp_path), str(tmp_path / "service" / "own"))
+    folder = tmp_path / "service" / "pens"
+    Path(place.path).mkdir(parents=True)
+    folder.mkdir()
+    for name, n_kills in (("own", 2), ("pens", 4)):
+        events = tmp_path / "service" / name / "memory.events"
+        events.write_text(f"oom 0\noom_kill {n_kills}\n")
+    counters = cgroups.find_counters_of(place, str(folder))
+    assert cgroups.count_oom_kills(counters) == 6, "an old kernel"
+    (tmp_path / "service" / "own" / "memory.events.local").write_text("oom 0\noom_kill 1\n")
+    (folder / "memory.events.local").write_text("oom 0\noom_kill 3\n")
+    counters = cgroups.find_counters_of(place, str(folder))
+    assert cgroups.count_oom_kills(counters) == 4
+
+
 # --- processes ------------------------------------------------------------------------------------
 
 
@@ -335,9 +351,41 @@ def test_pen_holds_the_worker_and_the_limit(yard: Pens, service: Path) -> None:
     assert (service / "cgroup.subtree_control").read_text() == "+pids"
     assert Path(yard.folder, "cgroup.subtree_control").read_text() == "+pids"
     (pen / "pids.events").write_text("max 0\n")
-    assert not yard.has_refused(7)
+    assert yard.count_refusals(7) == 0
     (pen / "pids.events").write_text("max 12\n")
-    assert yard.has_refused(7)
+    assert yard.count_refusals(7) == 12
+
+
+def test_what_a_limit_above_the_pen_refuses_is_not_blamed_on_the_attempt(yard: Pens) -> None:
+    yard.enter(7)
+    pen = Path(yard.path(7))
+    (pen / "pids.events").write_text("max 12\n")
+    (pen / "pids.peak").write_text("39\n")
+    assert yard.count_refusals(7) == 0
+    (pen / "pids.current").write_text("40\n")
+    assert yard.count_refusals(7) == 12, "the kernel may have missed a peak"
+    (pen / "pids.current").write_text("1\n")
+    (pen / "pids.peak").write_text("40\n")
+    assert yard.count_refusals(7) == 12
+
+
+def test_pen_of_a_dead_worker_with_the_same_number_is_made_anew(yard: Pens) -> None:
+    yard.enter(7)
+    pen = Path(yard.path(7))
+    (pen / "pids.events").write_text("max 12\n")
+    yard.enter(7)
+    assert yard.count_refusals(7) == 0
+    assert (pen / "cgroup.procs").read_text() == "0"
+
+
+@pytest.mark.parametrize("refused", ["pids.max", "cgroup.procs"])
+def test_pen_that_cannot_be_entered_is_not_left_for_the_watch_to_trust(
+    yard: Pens, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    monkeypatch.delitem(V2_FILES, refused)
+    with pytest.raises(FileNotFoundError):
+        yard.enter(7)
+    assert not yard.has(7)
 
 
 def test_pen_is_shut_before_its_inmates_are_killed(yard: Pens) -> None:
@@ -348,6 +396,20 @@ def test_pen_is_shut_before_its_inmates_are_killed(yard: Pens) -> None:
     assert Path(yard.path(7), "cgroup.kill").read_text() == "1"
     assert yard.remove(7)
     assert not yard.has(7)
+
+
+def test_pen_that_is_not_empty_is_shut_before_it_is_removed(
+    yard: Pens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise OSError(f"{path} is busy")
+
+    yard.enter(7)
+    (Path(yard.path(7)) / "cgroup.procs").write_text("")
+    monkeypatch.setattr(cgroups, "remove_group", refuse)
+    assert not yard.remove(7)
+    assert Path(yard.path(7), "pids.max").read_text() == "0"
+    assert Path(yard.path(7), "cgroup.kill").read_text() == "1"
 
 
 def test_attempt_with_a_memory_limit_has_the_limit_of_processes_too(cages: Cages) -> None:

@@ -78,3 +78,12 @@ def test_memory_of_a_process_that_has_ended_is_nothing() -> None:
     assert proctree.own_memory_bytes(2**22 + 1) == 0
     assert proctree.own_memory_bytes(os.getpid()) > 1024 * 1024
     assert proctree.proportional_memory_bytes(os.getpid()) > 0
+
+
+def test_who_waits_for_a_core_is_not_asleep(family: subprocess.Popen[bytes]) -> None:
+    tree = [family.pid, *proctree.descendants_of(family.pid)]
+    wait_until(lambda: proctree.is_asleep(tree))
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        wait_until(lambda: not proctree.is_asleep([*tree, busy.pid]))
+        busy.kill()
+    assert proctree.is_asleep([busy.pid]), "it has ended"
