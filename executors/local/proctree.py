@@ -120,19 +120,21 @@ def kill_trees(roots: Iterable[int]) -> None:
     can outrun the kill, and no number can be given to another process meanwhile. What becomes an
     orphan before it was found becomes a child of this process.
     """
-    stopped = {root: os.getpid() for root in roots}
+    stopped = set(roots)
     for root in stopped:
         _kill_group_of(root)
     send_signal(stopped, signal.SIGSTOP)
+    seen = {(root, os.getpid()) for root in stopped}
     deadline = time.monotonic() + _FREEZE_LIMIT_S
-    fresh = list(stopped)
-    while fresh and time.monotonic() < deadline:
+    fresh = set(stopped)
+    while time.monotonic() < deadline:
         # A generation at a time; at the end all again, for an orphan goes to an ancestor.
-        new = _find_children(fresh, stopped) or _find_children(list(stopped), stopped)
-        for pid, parent in new.items():
-            _stop_child(pid, parent)
-        stopped |= new
-        fresh = list(new)
+        found = _find_children(fresh, seen) or _find_children(stopped, seen)
+        if not found:
+            break
+        seen |= found
+        fresh = {pid for pid, parent in found if _stop_child(pid, parent)}
+        stopped |= fresh
     send_signal(stopped, signal.SIGKILL)
 
 
@@ -144,23 +146,27 @@ def _kill_group_of(pid: int) -> None:
             os.killpg(group, signal.SIGKILL)
 
 
-def _find_children(parents: list[int], known: dict[int, int]) -> dict[int, int]:
-    return {child: pid for pid in parents for child in children_of(pid) if child not in known}
+def _find_children(parents: set[int], seen: set[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Find children with their parents; one that failed to be stopped may have another by now."""
+    return {(child, pid) for pid in parents for child in children_of(pid)} - seen
 
 
-def _stop_child(pid: int, parent: int) -> None:
+def _stop_child(pid: int, parent: int) -> bool:
+    """Stop a child; False where it has ended, has another parent, or may not be signalled."""
     # The number is checked after the pidfd is open: it then names the process we mean, for good.
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:  # it ended meanwhile
-        return
+        return False
     try:
-        if _parent_of(pid) == parent:
-            signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
+        if _parent_of(pid) != parent:
+            return False
+        signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
     except (ProcessLookupError, PermissionError):
-        pass
+        return False
     finally:
         os.close(pidfd)
+    return True
 
 
 def own_memory_bytes(pid: int) -> int:

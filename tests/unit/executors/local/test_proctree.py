@@ -1,7 +1,8 @@
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,21 @@ def test_who_waits_for_a_core_is_not_asleep(family: subprocess.Popen[bytes]) -> 
         wait_until(lambda: not proctree.is_asleep([*tree, busy.pid]))
         busy.kill()
     assert proctree.is_asleep([busy.pid]), "it has ended"
+
+
+def test_child_that_could_not_be_stopped_is_not_killed_by_its_number(
+    family: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = 2**22 + 1  # by now the number may be another process's
+    find, send = proctree.children_of, proctree.send_signal
+    signalled: set[int] = set()
+
+    def note(pids: Iterable[int], number: signal.Signals) -> None:
+        signalled.update(pids)
+        send(pids, number)
+
+    monkeypatch.setattr(proctree, "children_of", lambda pid: [*find(pid), ended])
+    monkeypatch.setattr(proctree, "send_signal", note)
+    proctree.kill_trees([family.pid])
+    assert family.pid in signalled
+    assert ended not in signalled
