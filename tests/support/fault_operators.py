@@ -11,6 +11,7 @@ import mmap
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -190,11 +191,10 @@ class ChildHogParams(Params):
 @fault("child_hog", title="Have a child take more and more memory")
 def child_hog(context: Context, params: ChildHogParams) -> dict:
     note(params, "child_hog")
-    child = os.fork()
-    if child == 0:
-        memory_hog(context, HogParams())
-        os._exit(0)
-    os.waitpid(child, 0)
+    # A program of its own: of a fork the parent would have to copy pages as soon as it goes on, and
+    # until the kernel has given the child's memory back it would be killed for that.
+    script = "held = [b'x' * (8 << 20) for _ in range(500)]"
+    subprocess.run([sys.executable, "-c", script], check=False)
     if params.then == "hang":
         time.sleep(600)
     raise RuntimeError("the child is gone")
