@@ -26,9 +26,18 @@ SHORTEST = 4
 
 _SHORTEST_LINE = 8
 _SHORTEST_BASE64 = 5
-_URL_PASSWORD = re.compile(r"(?<=://)([^\s/@:'\"]*):[^\s/]*@")
+_URL_PASSWORD = re.compile(
+    r"(?<=://)([^\s/@:'\"\[]*)"
+    r":(?!\d{1,5}/)"  # a port is no password
+    r"(?:(?!://)[^\s@])*(?:@[^\s/?#@]*)*@"
+)
+"""Up to the first `@`, whatever stands before it, as SQLAlchemy reads it; and up to the last one of
+the same host, as others do."""
+_DATABASE_URL = re.compile(r"^([\w+]+://[^:/]*):([^@]*)@")
+"""How SQLAlchemy reads a URL with a password."""
 _SECRET_NAME = re.compile(
-    r"pass(word|wd|phrase)?|secret|token|credential|authorization|(^|[_.-])key$|api_?key",
+    r"pass(word|wd|phrase)?|secret|token|credential|authorization|(^|[_.-])key$|api_?key"
+    r"|signature|^sig$",
     re.IGNORECASE,
 )
 _HARMLESS_SETTINGS = frozenset({"drivername", "host", "port", "database", "username", "user"})
@@ -161,7 +170,7 @@ def list_connection_secrets(settings: Mapping[str, Any]) -> list[str]:
     for name, value in settings.items():
         if name in _HARMLESS_SETTINGS:
             continue
-        found += _list_url_secrets(value) if name == "url" else _list_texts(value)
+        found += _list_url_secrets(str(value)) if name == "url" else _list_values(value, name)
     return found
 
 
@@ -179,40 +188,47 @@ def list_task_secrets(task: Task) -> list[str]:
     for settings in task.connections.values():
         found += list_connection_secrets(settings)
     for dataset in task.datasets.values():
-        if "@" in dataset.uri:
+        if "@" in dataset.uri or "?" in dataset.uri:
             found += _list_url_secrets(dataset.uri)[1:]
-        if dataset.options:
-            found += _list_named_secrets(dataset.options)
+        found += [str(value) for name, value in _walk(dataset.options, "") if is_secret_name(name)]
     return found
 
 
-def _list_named_secrets(value: Any, name: str = "") -> list[str]:
-    """List the texts whose names say that they are secret."""
-    if isinstance(value, Mapping):
-        return [text for key, item in value.items() for text in _list_named_secrets(item, str(key))]
-    return [value] if isinstance(value, str) and name and is_secret_name(name) else []
-
-
-def _list_url_secrets(url: Any) -> list[str]:
-    found = [str(url)]
+def _list_url_secrets(url: str) -> list[str]:
+    found = [url]
+    read = _DATABASE_URL.match(url)
+    if read is not None:
+        found += _list_password_forms(read[1].partition("://")[2], read[2])
     try:
-        parts = urlsplit(str(url))
-        password = parts.password
+        parts = urlsplit(url)
         query = parse_qsl(parts.query)
     except ValueError:
         return found
-    if password:
-        found += [password, unquote(password), f"{parts.username}:{password}"]
-    found += [value for name, value in query if _SECRET_NAME.search(name)]
+    found += _list_password_forms(parts.username or "", parts.password or "")
+    found += [value for name, value in query if is_secret_name(name)]
     return found
 
 
-def _list_texts(value: Any) -> list[str]:
+def _list_password_forms(user: str, password: str) -> list[str]:
+    return [password, unquote(password), f"{user}:{password}"] if password else []
+
+
+def _list_values(value: Any, name: str) -> list[str]:
+    """List all texts, but of numbers those alone whose names are secret: the rest is everywhere."""
+    found = _walk(value, name)
+    return [str(item) for key, item in found if isinstance(item, str) or is_secret_name(key)]
+
+
+def _walk(value: Any, name: str) -> Iterator[tuple[str, str | int | float]]:
+    """Give the texts and numbers of plain settings, each with the name that it bears."""
     if isinstance(value, Mapping):
-        return [text for item in value.values() for text in _list_texts(item)]
-    if isinstance(value, list | tuple):
-        return [text for item in value for text in _list_texts(item)]
-    return [value] if isinstance(value, str) else []
+        for key, item in value.items():
+            yield from _walk(item, str(key))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _walk(item, name)
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
+        yield name, value
 
 
 def hide_url_passwords(text: str) -> str:
@@ -221,6 +237,8 @@ def hide_url_passwords(text: str) -> str:
     Examples
     --------
     >>> hide_url_passwords("mysql+pymysql://root:geheim@db/x")
+    'mysql+pymysql://root:***@db/x'
+    >>> hide_url_passwords("mysql+pymysql://root:ge/he?im@db/x")
     'mysql+pymysql://root:***@db/x'
     """
     return _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
@@ -237,9 +255,10 @@ def hide_settings(value: Any, name: str = "") -> Any:
         return {key: hide_settings(item, str(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [hide_settings(item, name) for item in value]
-    if isinstance(value, str) and value:
-        return MASK if name and is_secret_name(name) else hide_url_passwords(value)
-    return value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_secret_name(name) and (is_number or (isinstance(value, str) and value)):
+        return MASK
+    return hide_url_passwords(value) if isinstance(value, str) else value
 
 
 def hide_connection(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,7 +266,8 @@ def hide_connection(settings: Mapping[str, Any]) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for name, value in settings.items():
         if name == "url":
-            shown[name] = hide_url_passwords(str(value)).partition("?")[0]
+            url = _DATABASE_URL.sub(rf"\1:{MASK}@", str(value))
+            shown[name] = hide_url_passwords(url).partition("?")[0]
         else:
             shown[name] = value if name in _HARMLESS_SETTINGS else MASK
     return shown

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from executors.base import DatasetRef
 from executors.masking import (
     MASK,
     Masker,
@@ -19,8 +20,10 @@ from executors.masking import (
     hide_settings,
     hide_url_passwords,
     list_connection_secrets,
+    list_task_secrets,
     mask_logging,
 )
+from tests.support.engine_rig import make_task
 
 SECRET = 'p@ss wörd/"x\\'
 
@@ -143,6 +146,39 @@ def test_settings_are_hidden_by_name_and_by_url() -> None:
         "key": MASK, "api-key": MASK, "passwd": MASK, "path": "s3://k:***@b/x", "n": 3, "l": ["x"],
     }  # fmt: skip
     assert hide_url_passwords("at http://h:80/a@b and x") == "at http://h:80/a@b and x"
+
+
+@pytest.mark.parametrize("password", ["ge/heim", "ge?heim", "ge#heim", "g@heim", "1234/heim"])
+def test_a_password_is_hidden_whatever_sign_is_in_it(password: str) -> None:
+    url = f"mysql+pymysql://root:{password}@db.example/bank?x=1"
+    assert hide_connection({"url": url}) == {"url": "mysql+pymysql://root:***@db.example/bank"}
+    if not password.startswith("1"):  # which could be a port
+        hidden = "at 'mysql+pymysql://root:***@db.example/bank?x=1' it is"
+        assert hide_url_passwords(f"at '{url}' it is") == hidden
+    if "@" not in password:
+        assert password in list_connection_secrets({"url": url})
+
+
+def test_a_text_without_a_password_is_left_alone_and_takes_no_time() -> None:
+    for text in ("http://[::1]:80/a@b", "hdfs://n:8020/a@b", "file:///a:b@c", "at a:b@c"):
+        assert hide_url_passwords(text) == text
+    assert hide_url_passwords("a://b:" * 100_000) == "a://b:" * 100_000
+
+
+def test_a_secret_that_is_a_number_or_in_a_list_is_masked_too() -> None:
+    given = {"password": 47110815, "timeout": 3600, "hosts": ["db-1", "db-2"], "key": [12345, True]}
+    assert list_connection_secrets(given) == ["47110815", "db-1", "db-2", "12345"]
+    assert hide_settings(given) == {
+        "password": MASK, "timeout": 3600, "hosts": ["db-1", "db-2"], "key": [MASK, True],
+    }  # fmt: skip
+
+
+def test_secrets_of_a_dataset_are_found_in_its_query_and_its_options() -> None:
+    uri = "https://h/x.csv?token=t0k3n99&sig=s1gn4ture&X-Amz-Signature=4mz0n&page=2000"
+    options = {"headers": [{"api_key": "4p1k3y"}], "token": 471108}
+    dataset = DatasetRef(id="d", version=1, uri=uri, options=options)
+    task = make_task(datasets={"d": dataset})
+    assert list_task_secrets(task) == ["t0k3n99", "s1gn4ture", "4mz0n", "4p1k3y", "471108"]
 
 
 def fail() -> None:
