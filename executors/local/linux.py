@@ -36,11 +36,6 @@ def die_with_parent(parent_pid: int) -> None:
         os._exit(1)
 
 
-def flush_c_output() -> None:
-    """Write out what C libraries still hold in their stdio buffers."""
-    _libc.fflush(None)
-
-
 def write_c_output_by_lines() -> None:
     """Have C libraries write their stdout line by line, so that a log can be followed."""
     with contextlib.suppress(ValueError):  # a C library without the symbol `stdout`

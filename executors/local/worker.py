@@ -29,6 +29,7 @@ from executors.local import birth, linux, options, proctree
 from executors.local.confinement import Confinement
 from executors.local.messages import WorkerWord
 from executors.plain_files import open_plain
+from executors.runtime.output_mask import flush_all_output
 from executors.transport.frames import FrameDecoder, encode_frame
 
 Runner = Callable[
@@ -280,15 +281,8 @@ class Worker:
         return "memory" if self._has_grown() else ""
 
     def _flush_output(self) -> bool:
-        is_sound = sys.stdout is sys.__stdout__ and sys.stderr is sys.__stderr__
-        for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-            try:
-                if stream is not None:
-                    stream.flush()
-            except (OSError, ValueError):  # the disk is full; the task closed it
-                is_sound = False
-        linux.flush_c_output()
-        return is_sound
+        is_ours = sys.stdout is sys.__stdout__ and sys.stderr is sys.__stderr__
+        return flush_all_output() and is_ours
 
     @staticmethod
     def _log_size() -> int:

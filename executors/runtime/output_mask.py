@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from executors.masking import PROCESS_NAME, MaskedStream, Masker
 
+_libc = ctypes.CDLL(None)
 _READ_SIZE = 64 * 1024
 _END_LIMIT_S = 2.0
 
@@ -30,14 +31,14 @@ def mask_output(masker: Masker | None) -> Iterator[None]:
     if masker is None:
         yield
         return
-    _flush()
+    flush_all_output()
     saved = [os.dup(1), os.dup(2)]
     try:
         pid = _redirect(masker, saved)
         try:
             yield
         finally:
-            _flush()
+            flush_all_output()
             os.dup2(saved[0], 1)
             os.dup2(saved[1], 2)
             _wait(pid)
@@ -114,11 +115,19 @@ def _close_all_but(kept: set[int]) -> None:
                 os.close(int(name))
 
 
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # closed or replaced by the algorithm
-            stream.flush()
-    ctypes.CDLL(None).fflush(None)
+def flush_all_output() -> bool:
+    """Write out what Python and C libraries still hold, also in streams that an algorithm has
+    replaced; False where one of them cannot be written.
+    """
+    is_sound = True
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        try:
+            if stream is not None:
+                stream.flush()
+        except Exception:  # noqa: BLE001 - the disk is full, or the algorithm put there what it likes
+            is_sound = False
+    _libc.fflush(None)
+    return is_sound
 
 
 def _wait(pid: int) -> None:

@@ -133,6 +133,18 @@ with mask_output(Masker([SECRET])):
     assert (done.stdout, done.stderr) == (b"out ***", b"err ***")
 
 
+def test_what_waits_in_a_stream_that_was_replaced_is_masked() -> None:
+    done = run_script("""
+import io, sys
+with mask_output(Masker([SECRET])):
+    sys.stdout.write(f"before {SECRET}")
+    sys.stdout = io.StringIO()
+    sys.stderr = object()
+sys.stderr = sys.__stderr__
+""")
+    assert (done.stdout, done.stderr) == (b"before ***", b"")
+
+
 def test_the_filter_bears_its_name_and_outlives_the_signals_of_a_cancel() -> None:
     done = run_script("""
 import signal, time
