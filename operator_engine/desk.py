@@ -37,6 +37,7 @@ class Desk:
         self._table = AttemptTable()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
+        self._emptied = threading.Condition(self._lock)
         self._execution: FrameSocket | None = None
         self._monitor: FrameSocket | None = None
         self._has_met_execution = False
@@ -170,6 +171,7 @@ class Desk:
             raise PeerClosedError("the monitor process did not say what it knows")
         with self._changed:
             message, is_unknown = self._table.meet_monitor(first.hello, time.monotonic())
+            self._tell_if_empty()
             self._monitor = link
             self._polled = set(first.hello.polled)
             self._must_register |= is_unknown
@@ -201,11 +203,11 @@ class Desk:
         with self._changed:
             reply, is_unknown = self._table.note_told(message.notes)
             self._to_forget += self._table.note_acknowledged(message.acknowledged)
-            is_empty = not self._table.held
+            self._tell_if_empty()
             self._polled.update(message.polled)
             if is_unknown or message.is_address_lost:
                 self._must_register = True
-            if self._must_register or message.polled or is_empty:
+            if self._must_register or message.polled:
                 self._changed.notify_all()
             monitor = self._monitor
         if message.needs_answer:
@@ -266,6 +268,7 @@ class Desk:
             self._epoch = reply.epoch
             self._reports_url = reports_url
             to_execution, to_monitor = self._table.settle(reply)
+            self._tell_if_empty()
             execution, monitor = self._execution, self._monitor
         _send(execution, to_execution, _NOTHING_TO_DO)
         told = msgspec.structs.replace(
@@ -314,8 +317,12 @@ class Desk:
 
     def wait_empty(self, timeout_s: float | None) -> bool:
         """Wait until the end of everything that was taken on is acknowledged."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._table.held, timeout_s)
+        with self._emptied:
+            return self._emptied.wait_for(lambda: not self._table.held, timeout_s)
+
+    def _tell_if_empty(self) -> None:
+        if not self._table.held:
+            self._emptied.notify_all()
 
     def stop(self) -> None:
         """Take nothing more on, and end every wait."""

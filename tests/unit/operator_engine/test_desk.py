@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
@@ -20,6 +22,7 @@ from operator_engine.messages import (
     ToMonitor,
 )
 from tests.support.engine_rig import make_task
+from tests.support.waiting import wait_until
 
 REPLY = RegistrationReply(epoch=3, reports_url="http://r", heartbeat_s=1, lease_s=1)
 
@@ -171,6 +174,48 @@ def test_attempt_that_nobody_handed_out_asks_for_a_registration(desk: Desk) -> N
     desk.hear_monitor(FromMonitor(notes=[stranger], needs_answer=True))
     assert desk.wait_registration_wanted(0.0)
     assert [entry.attempt_id for entry in desk.begin_registration()] == ["rother.0.1"]
+
+
+@pytest.mark.parametrize("how", ["acknowledged", "forgotten", "known to a new monitor"])
+def test_who_waits_until_nothing_is_held_hears_of_it_however_it_comes(
+    desk: Desk, monitor: Peer, how: str
+) -> None:
+    desk.dispatch(make_dispatch(0))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(desk.wait_empty, 5.0)
+        wait_until(lambda: bool(desk._emptied._waiters))  # type: ignore[attr-defined]
+        began = time.monotonic()
+        if how == "acknowledged":
+            desk.hear_monitor(FromMonitor(acknowledged=["rrun.0.1"]))
+        elif how == "forgotten":
+            desk.begin_registration()
+            desk.settle(msgspec.structs.replace(REPLY, forget=["rrun.0.1"]), "http://r/reports")
+        else:
+            hello = MonitorHello(polled=["file"], acknowledged=["rrun.0.1"])
+            desk.attach_monitor(monitor.link, FromMonitor(hello=hello))
+        assert waiting.result()
+    assert time.monotonic() - began < 2.5
+
+
+def test_acknowledgement_wakes_nobody_who_waits_for_another_registration(desk: Desk) -> None:
+    desk.dispatch(make_dispatch(0))
+    n_looks = 0
+
+    def look() -> bool:
+        nonlocal n_looks
+        n_looks += 1
+        return False
+
+    def wait() -> None:
+        with desk._changed:
+            desk._changed.wait_for(look, 0.3)
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait)
+        wait_until(lambda: n_looks == 1)
+        desk.hear_monitor(FromMonitor(acknowledged=["rrun.0.1"]))
+        waiting.result()
+    assert n_looks == 2, "at the beginning and at the end"
 
 
 def test_gathering_names_who_has_not_spoken() -> None:
