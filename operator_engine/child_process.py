@@ -100,11 +100,11 @@ class ChildProcess:
 
     def terminate(self) -> None:
         """Ask it to end."""
-        self._process.terminate()
+        self._send(signal.SIGTERM)
 
     def drain(self) -> None:
         """Tell it to let its work end."""
-        self._process.send_signal(signal.SIGUSR1)
+        self._send(signal.SIGUSR1)
 
     def kill(self) -> None:
         """Kill it with its process group, and wait for its end."""
@@ -116,6 +116,11 @@ class ChildProcess:
         """Give back what was held for a process that has ended."""
         os.close(self.pidfd)
         self._pid_path.unlink(missing_ok=True)
+
+    def _send(self, number: signal.Signals) -> None:
+        # Not by `Popen`, which waits for a child that has ended, and whose group nobody kills then.
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, number)
 
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -160,4 +165,5 @@ def trim_log(path: Path, limit_bytes: int = LOG_LIMIT_BYTES) -> None:
         return
     except OSError as error:  # a full disk: then at least the log itself gives its room back
         log.warning("log_not_kept path=%s detail=%s", path, error)
-        os.truncate(path, 0)
+        with contextlib.suppress(OSError):  # gone, or not to be written: no reason to end
+            os.truncate(path, 0)
