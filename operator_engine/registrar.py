@@ -211,6 +211,8 @@ class Registrar:
             len(answer.forget),
             len(answer.acknowledged),
         )
+        if self._is_leaving:  # a registration asks for work again
+            self.announce_leaving()
         return answer.heartbeat_s or self._settings.heartbeat_s
 
     def _make_registration(self) -> Registration:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from executors.base import Dispatch
+from executors.base import Dispatch, RegistrationReply
 from executors.transport.http_client import HttpReply
 from operator_engine import registrar as registrars
 from operator_engine.addresses import complete_reports_url
@@ -39,6 +39,21 @@ def test_reports_url_is_completed(given: str, used: str) -> None:
 )
 def test_sentence_of_a_refusal_is_read_from_any_body(body: bytes, said: str) -> None:
     assert said in read_sentence(HttpReply(409, body, {}))
+
+
+def test_an_engine_that_registers_again_while_it_is_leaving_says_so_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[bool] = []
+    settings = EngineSettings(engine_id="e", home=str(tmp_path), dag_engine_url="http://nowhere")
+    registrar = Registrar(settings, Desk("inc", []), "http://engine", list, str)
+    monkeypatch.setattr(registrar, "_say_last", lambda beat: said.append(beat.is_leaving))
+    reply = RegistrationReply(epoch=1, reports_url="", heartbeat_s=1, lease_s=1)
+    registrar._settle(reply)
+    assert said == []
+    registrar.announce_leaving()
+    registrar._settle(reply)
+    assert said == [True, True]
 
 
 def test_a_registration_is_broken_off_when_another_leader_has_come(
