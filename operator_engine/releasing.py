@@ -83,9 +83,12 @@ class Releaser:
                     return
                 batch = list(self._queue)
                 self._queue.clear()
-            kept = [item for item in batch if self._is_log_in_store(item) or self._keep_log(item)]
+            kept: list[Release] = []
+            left: list[Release] = []
+            for item in batch:
+                is_kept = self._is_log_in_store(item) or self._keep_log(item)
+                (kept if is_kept else left).append(item)
             self._release(kept)
-            left = [item for item in batch if item not in kept]
             pause_s = min(_MAX_PAUSE_S, pause_s * 2 or _FIRST_PAUSE_S) if left else 0.0
             self.put(left)
 
