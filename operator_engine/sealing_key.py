@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 
 from executors.errors import SealError
-from operator_engine.settings import write_private_bytes
+from executors.private_files import write_private_bytes
 
 log = logging.getLogger(__name__)
 

@@ -5,13 +5,13 @@ read.
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from executors.base import ExecutorSettings
+from executors.private_files import write_private_bytes
 from executors.store import get_local_path, is_local
 from operator_engine.errors import SettingsError
 
@@ -122,16 +122,6 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
 def write_private_json(path: Path, value: Any) -> None:
     """Write a file of JSON that only this user may read, in one step."""
     write_private_bytes(path, msgspec.json.format(msgspec.json.encode(value), indent=2))
-
-
-def write_private_bytes(path: Path, data: bytes) -> None:
-    """Write a file that only this user may read, in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # mkstemp makes the file 0600: a token may stand in it.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-    os.replace(temporary, path)
 
 
 def write_engine_settings(settings: EngineSettings, path: Path) -> None:

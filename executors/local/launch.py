@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from executors.base import ExecutorSettings
 from executors.local.options import PoolPaths, PoolSettings, read_options
+from executors.private_files import write_private_bytes
 
 
 def supervisor_command(
@@ -38,9 +40,5 @@ def supervisor_command(
         pool = msgspec.structs.replace(pool, runner=runner)
     paths = PoolPaths(settings.home, name)
     os.makedirs(paths.run, mode=0o700, exist_ok=True)
-    new = f"{paths.settings}.new"
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(fd, "wb") as file:
-        file.write(msgspec.json.encode(pool))
-    os.replace(new, paths.settings)
+    write_private_bytes(Path(paths.settings), msgspec.json.encode(pool))
     return [sys.executable, "-m", "executors.local.supervisor", paths.settings]

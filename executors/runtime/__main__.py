@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from executors.base import ExecutorSettings, Outcome, Task
+from executors.private_files import write_private_bytes
 from executors.runtime.attempt import run_attempt
 from executors.sealing import needs_sealing
 
@@ -32,12 +33,7 @@ class RemoteTask(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_task_file(path: Path, remote: RemoteTask) -> None:
     """Write a task for `run_task_file`, so that only this user can read it."""
-    partial = path.with_name(path.name + ".new")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(remote))
-    partial.replace(path)
+    write_private_bytes(path, msgspec.json.encode(remote))
 
 
 def run_task_file(path: Path) -> Outcome:
