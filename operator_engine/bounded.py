@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 
 class RecentIds:
     """The last `limit` ids that were added, oldest first.
@@ -11,7 +9,8 @@ class RecentIds:
     Examples
     --------
     >>> recent = RecentIds(2)
-    >>> recent.update(["a", "b", "c"])
+    >>> for item in "abc":
+    ...     recent.add(item)
     >>> "a" in recent, list(recent.newest(5))
     (False, ['b', 'c'])
     """
@@ -26,11 +25,6 @@ class RecentIds:
         self._ids[item] = None
         if len(self._ids) > self._limit:
             del self._ids[next(iter(self._ids))]
-
-    def update(self, items: Iterable[str]) -> None:
-        """Remember several."""
-        for item in items:
-            self.add(item)
 
     def discard(self, item: str) -> None:
         """Forget one id."""
