@@ -1,5 +1,9 @@
 """Errors of the executors."""
 
+from __future__ import annotations
+
+import errno
+
 
 class ExecutorError(Exception):
     """Base of what an executor raises."""
@@ -48,3 +52,13 @@ class CatalogueError(ExecutorError):
 
     def __str__(self) -> str:
         return "The algorithms cannot be offered. " + " ".join(self.problems)
+
+
+class NotPlainError(FileNotFoundError):
+    """Something else than a plain file stands at this place; to a reader there is no file."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(errno.ENOENT, "a link or special file stands in the place of a file", path)
+
+    def __reduce__(self) -> tuple[type[NotPlainError], tuple[str]]:
+        return type(self), (self.filename,)

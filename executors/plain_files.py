@@ -11,14 +11,9 @@ import errno
 import os
 import stat
 
+from executors.errors import NotPlainError
+
 _LINK = (errno.ELOOP, errno.ENOTDIR)
-
-
-class NotPlainError(FileNotFoundError):
-    """Something else than a plain file stands at this place; to a reader there is no file."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(errno.ENOENT, "a link or special file stands in the place of a file", path)
 
 
 def open_plain(path: str, flags: int = os.O_RDONLY) -> int:

@@ -23,6 +23,7 @@ from typing import Literal
 import msgspec
 
 from executors.local import linux
+from executors.local.errors import CgroupsUnusableError
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +40,10 @@ HINT = "Raise run.resources.memory_mb of the operator, or give it smaller inputs
 Killing = Literal["", "limit", "elsewhere"]
 
 
-class CgroupsUnusableError(Exception):
-    """No cgroups with memory limits can be made here."""
-
-
 class Place(msgspec.Struct, frozen=True):
-    """The memory cgroup of a process: version of the hierarchy, where it is mounted, the path."""
+    """The cgroup of a process for one controller: version of the hierarchy, where it is mounted,
+    the path.
+    """
 
     version: int
     mount: str

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import msgspec
 
 from executors.base import ExecutorSettings, Resources
-from executors.errors import ExecutorError
 from executors.local.cgroups import Cages
+from executors.local.errors import LocalOptionsError
 from executors.local.pens import Pens
 
 DEFAULT_PRELOAD = (
@@ -51,18 +51,6 @@ DEFAULT_PRELOAD = (
     "algorithms.base",
     "executors.runtime.attempt",
 )
-
-
-class LocalOptionsError(ExecutorError):
-    """The options of a local executor are not what they should be."""
-
-    def __init__(self, executor: str, detail: str) -> None:
-        super().__init__(executor, detail)
-        self.executor = executor
-        self.detail = detail
-
-    def __str__(self) -> str:
-        return f"Options of executor {self.executor!r}: {self.detail}"
 
 
 class LocalOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

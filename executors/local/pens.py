@@ -18,6 +18,7 @@ import os
 import msgspec
 
 from executors.local import cgroups
+from executors.local.errors import CgroupsUnusableError
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ def open_pens(pool: str, identity: str, limit: int, *, is_wanted: bool) -> Pens 
         folder = os.path.join(base, f"{prefix}{os.getpid()}")
         pens = Pens(version=own.version, folder=folder, limit=limit)
         _try_out(pens)
-    except (OSError, cgroups.CgroupsUnusableError) as error:
+    except (OSError, CgroupsUnusableError) as error:
         log.info("process_limits kept_by=watching why=%r", str(error))
         return None
     log.info("process_limits kept_by=cgroups version=%d folder=%s", pens.version, folder)

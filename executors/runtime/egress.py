@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from executors.runtime.errors import InvalidInputError
+from executors.runtime.errors import EgressDeniedError, InvalidInputError
 
 if TYPE_CHECKING:
     import requests
@@ -26,18 +26,6 @@ Resolve = Callable[[str, int], list[str]]
 _PORTS = {"http": 80, "https": 443}
 _TIMEOUT_S = (10, 60)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_HINT = (
-    "Where the host really lies in a private network, name it under datasets.private_hosts in the "
-    "configuration of the dag engine."
-)
-
-
-class EgressDeniedError(InvalidInputError):
-    """A URL leads to where nothing may be fetched from."""
-
-    def __init__(self, url: str, why: str, hint: str = _HINT) -> None:
-        super().__init__(f"{url[:200]} is not fetched (egress_denied): {why}.", hint)
-        self.args = (url, why, hint)
 
 
 def check_address(text: str, *, allows_private: bool = False) -> str:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from executors.base import FailureReason
 
+_PRIVATE_HOST_HINT = (
+    "Where the host really lies in a private network, name it under datasets.private_hosts in the "
+    "configuration of the dag engine."
+)
+
 
 class RuntimeFailureError(Exception):
     """Base of what ends an attempt; shown to people without a traceback.
@@ -31,6 +36,14 @@ class InvalidInputError(RuntimeFailureError):
     """A parameter, dataset or input artifact is not what the algorithm declares."""
 
     reason: FailureReason = "invalid_input"
+
+
+class EgressDeniedError(InvalidInputError):
+    """A URL leads to where nothing may be fetched from."""
+
+    def __init__(self, url: str, why: str, hint: str = _PRIVATE_HOST_HINT) -> None:
+        super().__init__(f"{url[:200]} is not fetched (egress_denied): {why}.", hint)
+        self.args = (url, why, hint)
 
 
 class InvalidOutputError(RuntimeFailureError):

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from executors.local import cgroups, pens
-from executors.local.cgroups import Cages, CgroupsUnusableError, Place, find_delegated, find_place
+from executors.local.cgroups import Cages, Place, find_delegated, find_place
+from executors.local.errors import CgroupsUnusableError
 from executors.local.pens import Pens
 
 V2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"

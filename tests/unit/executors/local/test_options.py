@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from executors.base import ExecutorSettings
+from executors.local.errors import LocalOptionsError
 from executors.local.launch import supervisor_command
 from executors.local.options import (
-    LocalOptionsError,
     PoolPaths,
     PoolSettings,
     log_path,

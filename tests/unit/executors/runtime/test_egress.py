@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from executors.runtime.egress import EgressDeniedError, check_address, open_checked
-from executors.runtime.errors import InvalidInputError
+from executors.runtime.egress import check_address, open_checked
+from executors.runtime.errors import EgressDeniedError, InvalidInputError
 
 INSIDE = [
     "127.0.0.1",
