@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -177,11 +178,8 @@ def _store_report(
             inline=msgspec.json.decode(data),
         )
     name = f"{index}.json"
-    file = folder.create_file(name)
-    try:
+    with contextlib.closing(folder.create_file(name)) as file:
         file.write(data)
-    finally:
-        file.close()
     return _refer("report", folder, name, file)
 
 
@@ -193,11 +191,8 @@ def _store_table(
     table = tables.convert_to_arrow(port.name, value)
     suffix = tables.ARROW_SUFFIX if folder.is_local else tables.PARQUET_SUFFIX
     name = f"{index}{suffix}"
-    file = folder.create_file(name)
-    try:
+    with contextlib.closing(folder.create_file(name)) as file:
         tables.write_table(table, file, as_parquet=not folder.is_local)
-    finally:
-        file.close()
     return msgspec.structs.replace(
         _refer("table", folder, name, file),
         rows=table.num_rows,
@@ -213,19 +208,12 @@ def _store_model(
 
     data = encode_model(port.name, value)
     name = f"{index}.skops"
-    file = folder.create_file(name)
-    try:
+    with contextlib.closing(folder.create_file(name)) as file:
         file.write(data)
-    finally:
-        file.close()
-    recent_models.remember(file.sha256, len(data), make_content(value))
+    content = make_content(value)
+    recent_models.remember(file.sha256, len(data), content)
     fitted_on = value.fitted_on or _find_first_table(task)
-    meta: dict[str, Any] = {
-        "columns": [str(column) for column in value.columns],
-        "target": value.target,
-        "positive_class": getattr(value.positive_class, "item", lambda: value.positive_class)(),
-        "estimator": type(value.estimator).__name__,
-    }
+    meta: dict[str, Any] = {**content, "estimator": type(value.estimator).__name__}
     if fitted_on is not None:
         meta["fitted_on"] = msgspec.to_builtins(fitted_on)
     return msgspec.structs.replace(_refer("model", folder, name, file), meta=meta)
@@ -246,13 +234,12 @@ def _store_file(
     if not stat.S_ISREG(os.fstat(source).st_mode):
         os.close(source)
         raise InvalidOutputError(f"Output {port.name!r} names {value}, which is no plain file.")
-    with open(source, "rb", buffering=0) as opened:
-        file = folder.create_file(name)
-        try:
-            while block := opened.read(COPY_BLOCK_BYTES):
-                file.write(block)
-        finally:
-            file.close()
+    with (
+        open(source, "rb", buffering=0) as opened,
+        contextlib.closing(folder.create_file(name)) as file,
+    ):
+        while block := opened.read(COPY_BLOCK_BYTES):
+            file.write(block)
     return msgspec.structs.replace(_refer("file", folder, name, file), meta={"name": value.name})
 
 

@@ -24,7 +24,7 @@ def fetch_artifact(ref: ArtifactRef, store_url: str, make_workdir: Callable[[], 
     """
     if is_local(ref.uri):
         return check_local_artifact(ref, store_url)
-    _check_below_store(ref.uri, store_url)
+    check_below_store(ref.uri, store_url)
     return _copy_from_elsewhere(ref, make_workdir())
 
 
@@ -38,7 +38,7 @@ def check_artifact(ref: ArtifactRef, store_url: str) -> None:
     if is_local(ref.uri):
         check_local_artifact(ref, store_url)
         return
-    _check_below_store(ref.uri, store_url)
+    check_below_store(ref.uri, store_url)
     filesystem, path = open_filesystem(ref.uri)
     try:
         size_bytes = int(filesystem.info(path)["size"])
@@ -100,7 +100,8 @@ def copy_stream(source: object, target: object) -> str:
     return digest.hexdigest()
 
 
-def _check_below_store(uri: str, store_url: str) -> None:
+def check_below_store(uri: str, store_url: str) -> None:
+    """Raise unless an artifact that is not on this machine lies in the store."""
     if not uri.startswith(store_url.rstrip("/") + "/") or "/../" in uri:
         raise InvalidInputError(
             f"The artifact {uri} does not lie in the store {store_url}.",

@@ -82,12 +82,12 @@ def load_report(ref: ArtifactRef, store_url: str) -> Any:
 
 def check_uri(ref: ArtifactRef, store_url: str) -> None:
     """Raise unless an artifact is a plain file of the store."""
-    if is_local(ref.uri):
-        from executors.runtime.fetching import check_local_artifact
+    from executors.runtime.fetching import check_below_store, check_local_artifact
 
+    if is_local(ref.uri):
         check_local_artifact(ref, store_url)
-    elif not ref.uri.startswith(store_url.rstrip("/") + "/") or "/../" in ref.uri:
-        raise InvalidInputError(f"The artifact {ref.uri} does not lie in the store {store_url}.")
+    else:
+        check_below_store(ref.uri, store_url)
 
 
 def make_plain(value: Any) -> Any:
