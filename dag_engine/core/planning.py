@@ -20,7 +20,7 @@ from dag_engine.core.dagfile.checking import (
     choose_executor,
 )
 from dag_engine.core.dagfile.collector import ProblemCollector
-from dag_engine.core.dagfile.document import Checked, DagDocument, Edge, Operator
+from dag_engine.core.dagfile.document import Checked, DagDocument, Edge, Operator, RunSection
 from dag_engine.core.dagfile.parameters import name_datasets_by_text
 from dag_engine.core.dagfile.schemas import (
     CONNECTION,
@@ -49,6 +49,7 @@ from dag_engine.core.work_keys import make_work_base
 from executors.base import AlgorithmOffer, DatasetRef, Resources
 
 _SEED_BITS = 31
+_NOTHING_SAID = RunSection()
 
 
 class SeedSource(Protocol):
@@ -244,6 +245,7 @@ class _Planner:
         self._around = around
         self._datasets = {name: self._pin(name, datasets) for name in part.operators}
         self._prints: dict[str, str] = {}
+        self._settled: dict[bool, dict[str, Any]] = {}
         # Alternatives that lie outside the part can never stand in for one of its operators.
         self._alternatives = {
             operator: alternative
@@ -282,11 +284,16 @@ class _Planner:
         offer = self._offers[name]
         inputs: InputPrints = [[] for _ in offer.inputs]
         for edge in self._part.edges_into[name]:
-            stand_ins = follow_alternatives(edge.source, self._alternatives)
-            prints = [self._prints[source] for source in (edge.source, *stand_ins)]
-            inputs[edge.target_port].append([edge.source_port, *prints])
+            inputs[edge.target_port].append([edge.source_port, *self._print_of(edge.source)])
         params = name_datasets_by_text(self._schemas[name], self._params[name])
         return make_fingerprint(offer, params, self._datasets[name], inputs)
+
+    def _print_of(self, name: str) -> list[str]:
+        """List the fingerprints of an operator and of what may stand in for it."""
+        if not self._alternatives:
+            return [self._prints[name]]
+        stand_ins = follow_alternatives(name, self._alternatives)
+        return [self._prints[source] for source in (name, *stand_ins)]
 
     def _plan(
         self,
@@ -308,13 +315,8 @@ class _Planner:
             else:
                 upstream[source] = None
             port.append(PlannedInput(source=source, source_port=edge.source_port))
-        schema, params = self._schemas[name], self._params[name]
-        connections, secrets = (
-            sorted({found for _, found in find_references(schema, kind, params)})
-            for kind in (CONNECTION, SECRET)
-        )
         alternative = indexes.get(self._alternatives.get(name, ""))
-        settled = _settle_run_section(operator, offer, defaults, alternative)
+        settled = self._settle(operator, offer, defaults, alternative)
         return PlannedTask(
             index=index,
             operator=name,
@@ -323,7 +325,7 @@ class _Planner:
             code_version=offer.code_version,
             title=operator.title or offer.title,
             executor=choose_executor(operator, self._around.catalogue, defaults.executor),
-            params=params,
+            params=self._params[name],
             inputs=inputs,
             upstream=sorted(upstream),
             n_outputs=len(offer.outputs),
@@ -331,23 +333,45 @@ class _Planner:
             alternative=alternative,
             is_alternative=any(rescued in indexes for rescued in self._rescues.get(name, [])),
             datasets=self._datasets[name],
-            connections=connections,
-            secrets=secrets,
+            connections=self._find_names(name, CONNECTION),
+            secrets=self._find_names(name, SECRET),
             fingerprint=self._prints[name],
             work_base="" if settled["cache"] == "off" else self._make_base(name),
             **settled,
         )
 
+    def _find_names(self, name: str, kind: str) -> list[str]:
+        """List the connections or secrets that an operator names."""
+        schema = self._schemas[name]
+        if kind not in schema.references:
+            return []
+        return sorted({found for _, found in find_references(schema, kind, self._params[name])})
+
+    def _settle(
+        self,
+        operator: Operator,
+        offer: AlgorithmOffer,
+        defaults: RunDefaults,
+        alternative: int | None,
+    ) -> dict[str, Any]:
+        """Fill what the run section leaves open; most operators have none, and share what is."""
+        if alternative is not None or operator.run != _NOTHING_SAID:
+            return _settle_run_section(operator.run, offer, defaults, alternative)
+        settled = self._settled.get(offer.is_cacheable)
+        if settled is None:
+            settled = _settle_run_section(operator.run, offer, defaults, None)
+            self._settled[offer.is_cacheable] = settled
+        return settled
+
     def _make_base(self, name: str) -> str:
-        offer, schema = self._offers[name], self._schemas[name]
         find_version = self._around.sealed.find_version
         sealed = {
             (kind, found): find_version(kind, found)
             for kind in (CONNECTION, SECRET)
-            for _, found in find_references(schema, kind, self._params[name])
+            for found in self._find_names(name, kind)
         }
-        params = name_datasets_by_text(schema, self._params[name])
-        return make_work_base(offer, params, self._datasets[name], sealed)
+        params = name_datasets_by_text(self._schemas[name], self._params[name])
+        return make_work_base(self._offers[name], params, self._datasets[name], sealed)
 
     def _need(self, task: int, edge: Edge, number: int, draft: Draft) -> None:
         """Note that the result of an operator outside the range is needed, or one that stands in
@@ -364,10 +388,8 @@ class _Planner:
 
 
 def _settle_run_section(
-    operator: Operator, offer: AlgorithmOffer, defaults: RunDefaults, alternative: int | None
+    run: RunSection, offer: AlgorithmOffer, defaults: RunDefaults, alternative: int | None
 ) -> dict[str, Any]:
-    """Fill what the run section leaves open."""
-    run = operator.run
     settled: dict[str, Any] = {
         name: getattr(defaults, name) if getattr(run, name) is None else getattr(run, name)
         for name in ("retries", "retry_on", "timeout_s", "cache", "priority", "queue")

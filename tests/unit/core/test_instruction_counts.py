@@ -35,7 +35,7 @@ PER_OPERATOR = {
     "read a JSON file": 1046,
     "read a YAML file": 2934,
     "check it against the catalogue": 379,
-    "plan a run": 1654,
+    "plan a run": 1331,
     "end an attempt and hand the next one out": 1432,
     "make rows of what changed": 1304,
 }
