@@ -20,6 +20,7 @@ class Confinement:
 
     def __init__(self, settings: PoolSettings) -> None:
         self._options = settings.options
+        self._process_limit = settings.options.process_limit
         self._cages = settings.cages
         self._pens = settings.pens
         self._pid = os.getpid()
@@ -63,7 +64,7 @@ class Confinement:
             return
         self._attempt_id = task.attempt_id
         try:
-            self._cages.enter(task.attempt_id, limit_mb, self._options.process_limit)
+            self._cages.enter(task.attempt_id, limit_mb, self._process_limit)
         except OSError as error:  # the limit is then kept by watching
             self._error = str(error)
         else:
@@ -74,7 +75,7 @@ class Confinement:
         and why this worker should be replaced, which was `retire` so far.
         """
         if self._has_refused():
-            limit = pens.limit_sentence(self._options.process_limit)
+            limit = pens.limit_sentence(self._process_limit)
             outcome = _rename(outcome, "too_many_processes", limit, pens.HINT)
             retire = retire or "processes"
         if self._limit_mb is None or self._cages is None:
@@ -89,9 +90,8 @@ class Confinement:
         return outcome, retire if has_left or retire == "children" else "cgroup"
 
     def _has_refused(self) -> bool:
-        limit = self._options.process_limit
         if self._limit_mb is not None and self._cages is not None and self._cages.version == 2:
-            return pens.count_refusals(self._cages.path(self._attempt_id), limit) > 0
+            return pens.count_refusals(self._cages.path(self._attempt_id), self._process_limit) > 0
         if not self._pen:
             return False
         try:
@@ -99,7 +99,7 @@ class Confinement:
                 return False
         except OSError:  # the task closed it
             pass
-        return pens.count_refusals(self._pen, limit) > 0
+        return pens.count_refusals(self._pen, self._process_limit) > 0
 
     def take_error(self) -> str:
         """Tell once why the kernel does not keep a limit."""
