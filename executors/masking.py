@@ -33,6 +33,7 @@ _URL_PASSWORD = re.compile(
 )
 """Up to the first `@`, whatever stands before it, as SQLAlchemy reads it; and up to the last one of
 the same host, as others do."""
+_QUERY_PART = re.compile(r"(?<=[?&])([^\s=&?#\"']+)=([^\s&#\"']+)")
 _DATABASE_URL = re.compile(r"^([\w+]+://[^:/]*):([^@]*)@")
 """How SQLAlchemy reads a URL with a password."""
 _SECRET_NAME = re.compile(
@@ -232,7 +233,7 @@ def _walk(value: Any, name: str) -> Iterator[tuple[str, str | int | float]]:
 
 
 def hide_url_passwords(text: str) -> str:
-    """Hide the passwords of all URLs in a text.
+    """Hide the passwords of all URLs in a text, and what is secret in their queries.
 
     Examples
     --------
@@ -240,8 +241,14 @@ def hide_url_passwords(text: str) -> str:
     'mysql+pymysql://root:***@db/x'
     >>> hide_url_passwords("mysql+pymysql://root:ge/he?im@db/x")
     'mysql+pymysql://root:***@db/x'
+    >>> hide_url_passwords("https://files/x.csv?token=geheim&page=2")
+    'https://files/x.csv?token=***&page=2'
     """
-    return _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+    return _QUERY_PART.sub(_hide_query_part, _URL_PASSWORD.sub(rf"\1:{MASK}@", text))
+
+
+def _hide_query_part(part: re.Match[str]) -> str:
+    return f"{part[1]}={MASK}" if is_secret_name(part[1]) else part[0]
 
 
 def is_secret_name(name: str) -> bool:

@@ -199,3 +199,18 @@ def test_no_handler_logs_a_secret_not_even_in_a_traceback() -> None:
     assert "canary-4711" not in stream.getvalue()
     assert ":other@" not in stream.getvalue()
     assert "ValueError: bad ***" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://h/x.csv?token=geheim", "https://h/x.csv?token=***"),
+        ("of 'https://h/x?a=1&sig=ge%2Fheim&b=2'.", "of 'https://h/x?a=1&sig=***&b=2'."),
+        ("https://h/x?X-Amz-Signature=ab#part", "https://h/x?X-Amz-Signature=***#part"),
+        ("GET /runs?limit=5&cursor=abc", "GET /runs?limit=5&cursor=abc"),
+        ("is token=abc good?", "is token=abc good?"),
+    ],
+)
+def test_secrets_in_the_query_of_a_url_are_hidden(text: str, shown: str) -> None:
+    assert hide_url_passwords(text) == shown
+    assert hide_url_passwords("?a=b&" * 100_000) == "?a=b&" * 100_000
