@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from executors.base import ExecutorSettings, Task
-from executors.contract_tools import Ledger, Listener, submit
+from executors.contract_tools import Ledger, Listener, submit, wait_until
 from executors.errors import ExecutorError, ExecutorUnavailableError
 from executors.local.client import LocalExecutor
 from tests.support.pool_process import FAULT_OPERATORS, PoolProcess, run_pool
@@ -113,3 +113,4 @@ def test_pool_that_is_away_is_told_of_the_first_task_alone(
     told = listener.executor.submit_some([make_task(), make_task()])
 
     assert [type(one) for one in told] == [ExecutorUnavailableError]
+    wait_until(lambda: not pool.remains(), "the death of the workers with their supervisor")

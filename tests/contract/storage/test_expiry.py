@@ -78,7 +78,8 @@ def test_many_old_reports_are_forgotten_in_pieces(
     database: Database, leader: SchedulerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(expiry, "_ROWS_AT_ONCE", 2)
-    leader.record_stale_reports([(f"r1.0.{number}", b"{}") for number in range(5)])
+    reports = [StaleReport(f"r1.0.{number}", b"{}") for number in range(5)]
+    leader.commit(Batch(stale_reports=reports))
     later = MOMENT.replace(year=2100)
     assert [expiry.prune_stale_reports(database, later) for _ in range(4)] == [2, 2, 1, 0]
 
@@ -86,10 +87,11 @@ def test_many_old_reports_are_forgotten_in_pieces(
 def test_a_report_of_a_clock_that_was_wrong_keeps_no_others(
     database: Database, leader: SchedulerStore
 ) -> None:
-    leader.record_stale_reports([(f"r1.0.{number}", b"{}") for number in range(3)])
-    reports = tables.stale_reports
-    numbers = database.read(lambda c: list(c.scalars(sa.select(reports.c.report_id))))
-    odd = reports.update().where(reports.c.report_id == min(numbers))
+    reports = [StaleReport(f"r1.0.{number}", b"{}") for number in range(3)]
+    leader.commit(Batch(stale_reports=reports))
+    stored = tables.stale_reports
+    numbers = database.read(lambda c: list(c.scalars(sa.select(stored.c.report_id))))
+    odd = stored.update().where(stored.c.report_id == min(numbers))
     database.run_txn(lambda c: c.execute(odd.values(received_at=MOMENT.replace(year=2200))))
     later = MOMENT.replace(year=2100)
     assert expiry.prune_stale_reports(database, later) == 2

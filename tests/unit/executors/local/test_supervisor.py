@@ -40,7 +40,7 @@ def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supe
 
 def submit(supervisor: Supervisor, attempt_id: str) -> None:
     task = msgspec.Raw(msgspec.json.encode({"attempt_id": attempt_id}))
-    assert supervisor._submit(Command(op="submit", task=task)).error == ""
+    assert supervisor._submit(Command(op="submit", tasks=[task])).refused == {}
 
 
 def ends_of(supervisor: Supervisor) -> dict[str, Outcome]:
