@@ -98,7 +98,8 @@ class Probe:
                 news = list(self._read_log())
                 # The database is among what is disturbed.
                 with contextlib.suppress(StorageError):
-                    news += database.read(self._look, deadline_s=1.0)
+                    found, self._heads = database.read(self._look, deadline_s=1.0)
+                    news += found
                 if news:
                     with self._changed:
                         self._seen.extend(map(self._note, news))
@@ -132,8 +133,13 @@ class Probe:
                 if entry["what"] == "acked":
                     yield Seen(entry["at"], "ack", f"dag-{'ab'[entry['api']]}")
 
-    def _look(self, connection: sa.Connection) -> list[Seen]:
-        """Read the events that are new, of the runs that were open at the last look or are now."""
+    def _look(self, connection: sa.Connection) -> tuple[list[Seen], dict[str, int]]:
+        """Read the events that are new, of the runs that were open at the last look or are now.
+
+        Returns also how far each run has been read: a look that breaks off half-way has read
+        nothing, and is repeated.
+        """
+        heads = dict(self._heads)
         runs = tables.runs.c
         open_now = dict(
             connection.execute(
@@ -141,15 +147,13 @@ class Probe:
             ).all()
         )
         news: list[Seen] = []
-        for run_id in {*open_now, *self._heads}:
-            seq = self._heads.setdefault(run_id, 0)
+        for run_id in {*open_now, *heads}:
+            seq = heads.get(run_id, 0)
             if open_now.get(run_id) != seq:
                 rows = self._read_events(connection, run_id, seq)
                 news += [seen for _, seen in rows]
-                self._heads[run_id] = max([seq, *(number for number, _ in rows)])
-        for run_id in [run_id for run_id in self._heads if run_id not in open_now]:
-            del self._heads[run_id]
-        return news
+                heads[run_id] = max([seq, *(number for number, _ in rows)])
+        return news, {run_id: seq for run_id, seq in heads.items() if run_id in open_now}
 
     @staticmethod
     def _read_events(connection: sa.Connection, run_id: str, seq: int) -> list[tuple[int, Seen]]:
