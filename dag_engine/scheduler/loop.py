@@ -22,7 +22,12 @@ from dag_engine.scheduler.inbox import (
 )
 from dag_engine.scheduler.reign import Reign
 from dag_engine.scheduler.settings import Surroundings
-from dag_engine.storage.errors import DatabaseUnavailableError, LeadershipLostError, StorageError
+from dag_engine.storage.errors import (
+    BatchRefusedError,
+    DatabaseUnavailableError,
+    LeadershipLostError,
+    StorageError,
+)
 from dag_engine.storage.scheduler_store import SchedulerStore
 from executors.base import Outcome, Report, ReportBatch, ReportReply, Verdict
 
@@ -121,10 +126,12 @@ class Scheduler:
             log.warning("leadership_lost detail=%s", lost)
         except DatabaseUnavailableError as unavailable:
             log.warning("database_unavailable detail=%s", unavailable)
-        except Exception:
+        except Exception as error:
             # The database refuses what was decided, or one of the items is what nobody thought of:
             # were it to end the process, it would be repeated and end the next one, too.
-            log.exception("round_failed items=%d", len(items))
+            is_refused = isinstance(error, BatchRefusedError)
+            word = "batch_refused" if is_refused else "round_failed"
+            log.exception("%s items=%d", word, len(items))
             self._end(reign, None)
             self._isolate(items)
         finally:
