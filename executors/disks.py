@@ -1,4 +1,4 @@
-"""How full the disks are on which a service's folders lie."""
+"""The disks on which a service's folders lie: how full they are, and what is on them for good."""
 
 from __future__ import annotations
 
@@ -28,3 +28,12 @@ def measure_disks(folders: Mapping[str, str]) -> dict[str, Disk]:
             total_bytes=status.f_blocks * status.f_frsize,
         )
     return found
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Make what was put into this folder outlive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

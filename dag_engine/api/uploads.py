@@ -22,7 +22,7 @@ from dag_engine.api.errors import (
     UnprocessableError,
 )
 from dag_engine.api.sources import Source, safe_filename
-from dag_engine.storage.private_files import sync_folder
+from executors.disks import sync_folder
 from executors.store import get_local_path, is_local, join_url, make_dataset_folder, open_url
 
 _CHUNK_BYTES = 1024 * 1024

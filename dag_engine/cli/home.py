@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dag_engine.cli.errors import ServiceError
-from dag_engine.storage.private_files import write_private
+from executors.private_files import write_private_bytes
 
 _FOLDERS = ("run", "logs/services", "spool", "work")
 
@@ -45,7 +45,7 @@ def prepare_home(path: Path) -> Home:
 def _keep(path: Path, new: str) -> str:
     """Read a small private file; where there is none, make it, whole or not at all."""
     if not path.exists():
-        write_private(path, new + "\n", may_replace=False)
+        write_private_bytes(path, f"{new}\n".encode("ascii"), may_replace=False, is_lasting=True)
     found = path.read_text(encoding="ascii").strip()
     if not found:
         raise ServiceError(f"{path} is empty.", "Put back its content from a backup.")

@@ -23,6 +23,7 @@ import msgspec
 
 from dag_engine.storage import tables
 from dag_engine.storage.errors import BackupUnusableError
+from executors.disks import sync_folder
 
 _MAGIC = b"dagengine backup 1\n"
 _LEVEL = 1
@@ -146,15 +147,6 @@ class BackupWriter:
     def _write(self, data: bytes) -> None:
         self._digest.update(data)
         self._file.write(data)
-
-
-def sync_folder(path: Path) -> None:
-    """Make a rename in this folder outlive a power failure."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class BackupReader:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dag_engine.config import Config
 from dag_engine.storage.errors import SecretKeyError
-from dag_engine.storage.private_files import write_private
+from executors.private_files import write_private_bytes
 
 KEY_FILE = "secret.key"
 KEY_BYTES = 32
@@ -121,7 +121,8 @@ def lock_key_file(config: Config) -> Iterator[None]:
 
 def write_keys(path: Path, keys: list[Key], *, may_replace: bool) -> None:
     """Write a key file, whole or not at all; mode 0600 from the first byte on."""
-    write_private(path, "".join(f"{key.text}\n" for key in keys), may_replace=may_replace)
+    data = "".join(f"{key.text}\n" for key in keys).encode("ascii")
+    write_private_bytes(path, data, may_replace=may_replace, is_lasting=True)
 
 
 def _read_private(path: Path) -> str:

@@ -27,7 +27,7 @@ from sqlalchemy.engine import Connection
 from dag_engine.storage import bulk, migrate, schema, tables
 from dag_engine.storage import leader as leaders
 from dag_engine.storage.afterlife import Afterlife, begin_anew
-from dag_engine.storage.backup_file import Backup, BackupReader, sync_folder, verify
+from dag_engine.storage.backup_file import Backup, BackupReader, verify
 from dag_engine.storage.database import Database
 from dag_engine.storage.errors import (
     RESTORING,
@@ -38,6 +38,7 @@ from dag_engine.storage.errors import (
 )
 from dag_engine.storage.failures import describe, is_damaged, is_retryable
 from dag_engine.storage.moments import UTC
+from executors.disks import sync_folder
 
 _PATIENCE_S = 3600
 _LOCK_WAIT_S = 30.0

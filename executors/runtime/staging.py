@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from executors.disks import sync_folder
 from executors.runtime.errors import InvalidOutputError
 from executors.store import (
     N_FOLDERS_ABOVE_ATTEMPT,
@@ -131,7 +132,7 @@ class StagedFolder:
         if self._path is None:
             return
         if self.is_local:
-            _sync_folder(self._path)
+            sync_folder(self._path)
             _move_into_place(self._path, Path(get_local_path(self.url)))
         else:
             filesystem, folder = open_filesystem(self.url)
@@ -169,7 +170,7 @@ def _make_parents(folder: Path) -> None:
         folder = folder.parent
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def _check_no_link(target: Path) -> None:
@@ -194,12 +195,4 @@ def _move_into_place(fresh: Path, target: Path) -> None:
         os.rename(target, aside)
         os.rename(fresh, target)
         shutil.rmtree(aside, ignore_errors=True)
-    _sync_folder(target.parent)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(target.parent)

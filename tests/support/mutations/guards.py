@@ -75,10 +75,10 @@ SYNC_ORDER = Mutation(
     (
         Cut(
             "executors/runtime/staging.py",
-            "            _sync_folder(self._path)\n"
+            "            sync_folder(self._path)\n"
             "            _move_into_place(self._path, Path(get_local_path(self.url)))\n",
             "            _move_into_place(self._path, Path(get_local_path(self.url)))\n"
-            "            _sync_folder(Path(get_local_path(self.url)))\n",
+            "            sync_folder(Path(get_local_path(self.url)))\n",
         ),
     ),
     (Suite("tests/unit/executors/runtime/test_sync_order.py"),),
