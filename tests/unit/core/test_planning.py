@@ -1,6 +1,7 @@
 import random
 import time
 
+import msgspec
 import pytest
 
 from dag_engine.core import planning
@@ -118,6 +119,18 @@ def test_an_algorithm_that_cannot_be_cached_is_not():
     )
     draft = plan(chain_dag(1, algorithm="clock"), catalogue=catalogue)
     assert draft.tasks[0].cache == "off"
+
+
+@pytest.mark.parametrize("order", ["cdcd", "dcdc"])
+def test_what_operators_without_a_run_section_share_hangs_on_their_algorithm(order):
+    offer = make_offer("cached", outputs=[PortSpec(name="now", type="report")])
+    other = msgspec.structs.replace(offer, name="clock", is_cacheable=False)
+    names = {"c": "cached", "d": "clock"}
+    details = "".join(f"    o{i}: {{algo_name: {names[one]}}}\n" for i, one in enumerate(order))
+    source = f"dag:\n  operator_list: [o0, o1, o2, o3]\n  operator_details:\n{details}"
+    draft = plan(source, catalogue=make_catalogue(offer, other))
+    caches = {"c": "use", "d": "off"}
+    assert [task.cache for task in draft.tasks] == [caches[one] for one in order]
 
 
 def test_the_run_sections_executor_goes_before_the_label():

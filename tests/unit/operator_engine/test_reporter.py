@@ -1,6 +1,8 @@
 """What the monitor process makes of outcomes that cannot be reported as they are."""
 
+import contextlib
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -76,6 +78,59 @@ def test_an_outcome_that_is_no_message_fails_its_own_attempt_alone(
     assert (bad.state, bad.reason) == ("failed", "invalid_output")
     assert "third party" in bad.message
     wait_until(lambda: sorted(released) == ["r.0.1", "r.1.1", "r.2.1"], 5, lambda: str(released))
+
+
+@contextlib.contextmanager
+def resting_reporter(sink: ReportSink) -> Iterator[Callable[[Callable[[Reporter], None]], None]]:
+    """A reporter, and a way to do something and wait until its thread has looked and rests."""
+    reporter = Reporter("e1", sink.url, "", lambda _: None, lambda _: None)
+    rests = threading.Semaphore(0)
+    wait = reporter._changed.wait
+
+    def rest(timeout_s: float | None = None) -> bool:
+        rests.release()
+        return wait(timeout_s)
+
+    def do_and_rest(action: Callable[[Reporter], None]) -> None:
+        action(reporter)
+        assert rests.acquire(timeout=10)
+
+    reporter._changed.wait = rest
+    do_and_rest(Reporter.start)
+    try:
+        yield do_and_rest
+    finally:
+        reporter.stop()
+
+
+def test_an_end_that_lacked_its_token_is_reported_when_the_token_comes(sink: ReportSink) -> None:
+    sink.wanted.add("r.0.1")
+    address = ToMonitor(incarnation="i", reports_url=sink.url + PATH)
+    token = ToMonitor(tokens={"r.0.1": sink.make_token("r.0.1")})
+    with resting_reporter(sink) as do:
+        do(lambda reporter: reporter.hear_main(address))
+        do(lambda reporter: reporter.hear_executor("local", [_end("r.0.1")], is_first=True))
+        do(lambda reporter: reporter.hear_main(token))
+        (end,) = sink.wait_ends(["r.0.1"])
+    assert end.state == "succeeded"
+
+
+def test_a_start_that_was_told_before_the_address_is_reported_when_that_comes(
+    sink: ReportSink,
+) -> None:
+    sink.wanted.add("r.0.1")
+    start = Outcome(attempt_id="r.0.1", kind="started")
+    token = ToMonitor(tokens={"r.0.1": sink.make_token("r.0.1")})
+    address = ToMonitor(incarnation="i", reports_url=sink.url + PATH)
+
+    def tell_start(reporter: Reporter) -> None:
+        reporter.hear_main(token)  # which alone wakes nobody
+        reporter.hear_executor("local", [start], is_first=True)
+
+    with resting_reporter(sink) as do:
+        do(tell_start)
+        do(lambda reporter: reporter.hear_main(address))
+        wait_until(lambda: [one.kind for one in sink.told] == ["started"])
 
 
 def test_many_long_outcomes_go_in_several_messages(
