@@ -51,7 +51,7 @@ faults: setup-dev  ## Run the long fault tests
 	$(GIVE_WAY) $(LONG) $(COMPUTING) -n 2 $(PYTEST_ARGS) > $$log 2>&1 & computing=$$!; \
 	trap "kill $$computing 2> /dev/null; rm -f $$log" EXIT; \
 	$(LONG) $(CAMPAIGNS) -n 2 $(PYTEST_ARGS) || failed=1; \
-	$(LONG) tests/faults $(CAMPAIGNS:%=--deselect %) $(COMPUTING:%=--ignore %) -n 3 \
+	$(LONG) tests/faults $(CAMPAIGNS:%=--deselect %) $(COMPUTING:%=--ignore %) -n 4 \
 		$(PYTEST_ARGS) || failed=1; \
 	wait $$computing || failed=1; cat $$log; exit $$failed
 

@@ -25,6 +25,7 @@ from gunicorn.http.errors import (
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from config import gunicorn as settings
+from dag_engine.api.durations import N_PLACES
 from dag_engine.api.services import services_of
 from dag_engine.config import ServerConfig
 
@@ -34,7 +35,6 @@ LEAST_THREADS = 64
 _STALLED_S = 30
 _TIMEVAL = struct.Struct("ll")
 _COURTESY_S = 0.001
-_N_PLACES = 64
 _NOBODY = 2**62
 """What stands in the place of a worker that there is not."""
 
@@ -51,7 +51,7 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def notify(self) -> None:
         """Tell the others how much is held here, besides giving a sign of life."""
-        self.held[self.place % _N_PLACES] = self.nr_conns
+        self.held[self.place % N_PLACES] = self.nr_conns
         super().notify()
 
     def accept(self, listener: socket.socket) -> None:
@@ -158,8 +158,8 @@ class ApiServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._prepare_worker = prepare_worker
         self._prepare_log = prepare_log
         # Mapped before the fork, so that the workers share it.
-        self._held = memoryview(mmap.mmap(-1, 8 * _N_PLACES)).cast("q")
-        for place in range(_N_PLACES):
+        self._held = memoryview(mmap.mmap(-1, 8 * N_PLACES)).cast("q")
+        for place in range(N_PLACES):
             self._held[place] = _NOBODY
         super().__init__()
 
