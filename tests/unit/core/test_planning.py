@@ -4,62 +4,16 @@ import time
 import msgspec
 import pytest
 
-from dag_engine.core import planning
-from dag_engine.core.catalogue import Catalogue
-from dag_engine.core.dagfile import YAML, SealedNames, accept_dag, read_dag
-from dag_engine.core.dagfile.checking import check_document
-from dag_engine.core.errors import MissingArtifactsError, PlanRefusedError
+from dag_engine.core.dagfile import YAML, SealedNames, read_dag
+from dag_engine.core.errors import MissingArtifactsError
 from dag_engine.core.plan import PlannedInput, Reused, RunDefaults
-from dag_engine.core.planning import Selection, complete_plan, draft_plan
+from dag_engine.core.planning import complete_plan, draft_plan
 from executors.base import ArtifactRef, DatasetRef, ExecutorOffer, PortSpec, Resources
 from tests.support.dag_generator import chain_dag, fan_dag, front_end_dag
 from tests.support.example_catalogue import make_catalogue, make_offer
+from tests.support.planned_pipeline import FORTY, PIPELINE, by_name, changed, plan, prints, refuse
 
-FORTY = DatasetRef(id="40", version=3, uri="file:///d/40.csv", sha256="ab")
 TABLE = ArtifactRef(type="table", uri="file:///t", sha256="cd")
-
-# a reads, b splits, l and g fit on the two parts, p predicts with both, e evaluates.
-PIPELINE = """\
-dag:
-  operator_list: [e, a, b, g, l, p]
-  operator_rels:
-    a: [{target: b, source_index: 0, target_index: 0}]
-    b:
-      - {target: l, source_index: 0, target_index: 0}
-      - {target: g, source_index: 1, target_index: 0}
-    g: [{target: p, source_index: 0, target_index: 0}]
-    l: [{target: p, source_index: 0, target_index: 1}]
-    p: [{target: e, source_index: 0, target_index: 0}]
-  operator_details:
-    a: {algo_name: algo_local_read_file, data_type: 本地python, params: {data_id: 40}}
-    b: {algo_name: algo_local_split_data, params: {ext1: 0.8}}
-    l: {algo_name: algo_local_model_2c_l, params: {x_cols: [x], y_col: y}}
-    g: {algo_name: algo_local_model_gbdt, cn_name: 树, params: {x_cols: [x], y_col: y}}
-    p: {algo_name: algo_local_model_predict, params: {x_cols: [x]}}
-    e: {algo_name: algo_local_model_2c_eval, params: {y_col: y, pre_col: predict_result}}
-"""
-
-
-def plan(source, word="all", operators=(), *, catalogue=None, **options):
-    document = read_dag(source.encode(), YAML)
-    unfinished = options.pop("unfinished", ())
-    options = {
-        "defaults": RunDefaults(),
-        "datasets": {"40": FORTY},
-        "seeds": random.Random(1),
-        "selection": Selection(word, operators, unfinished),
-    } | options
-    return draft_plan(document, catalogue or make_catalogue(), **options)
-
-
-def by_name(draft):
-    return {task.operator: task for task in draft.tasks}
-
-
-def refuse(source, *args, **options):
-    with pytest.raises(PlanRefusedError) as caught:
-        plan(source, *args, **options)
-    return [(problem.code, problem.pointer) for problem in caught.value.problems]
 
 
 def test_tasks_stand_in_breadth_first_order_with_their_edges():
@@ -199,14 +153,6 @@ def test_what_is_lacking_is_named_by_operator():
     assert "'p'" in lacking["l"]
 
 
-def prints(source=PIPELINE, **options):
-    return {task.operator: task.fingerprint for task in plan(source, **options).tasks}
-
-
-def changed(before, after):
-    return {name for name in before if before[name] != after[name]}
-
-
 def test_a_fingerprint_changes_with_everything_that_decides_the_result():
     before = prints()
     assert prints(seeds=random.Random(99)) == before
@@ -243,79 +189,6 @@ def test_a_fingerprint_changes_with_the_code():
         code_version="2+fedcba987654",
     )
     assert changed(prints(), prints(catalogue=catalogue)) == set("blgpe")
-
-
-def test_overridden_parameters_take_effect():
-    draft = plan(PIPELINE, params={"b": {"ext1": 0.5, "ext2": 7}})
-    assert by_name(draft)["b"].params == {"ext1": 0.5, "ext2": 7}
-    before = prints()
-    after = {task.operator: task.fingerprint for task in draft.tasks}
-    assert changed(before, after) == set("blgpe")
-    outside = plan(PIPELINE, "only", ["l"], params={"b": {"ext1": 0.5, "ext2": 7}})
-    assert outside.needed == {"b": after["b"]}
-
-
-@pytest.mark.parametrize(
-    ("params", "expected"),
-    [
-        ({"b": {"ext1": "0.5"}}, [("bad_parameter", "/params/b/ext1")]),
-        ({"b": {"ext": 0.5}}, [("unknown_parameter", "/params/b/ext")]),
-        ({"c": {"ext1": 0.5}}, [("unknown_operator", "/params/c")]),
-        ({"b": 1}, [("wrong_type", "/params/b")]),
-        ({"b": {"ext1": float("nan")}}, [("not_finite", "/params/b/ext1")]),
-        ({"b": {"ext2": 2**63}}, [("int_out_of_range", "/params/b/ext2")]),
-        ({"b": {"ext2": "\0"}}, [("bad_character", "/params/b/ext2")]),
-        ({"b": {"ext2": {1: 2}}}, [("key_not_string", "/params/b/ext2")]),
-        ({"b": {"ext2": object()}}, [("wrong_type", "/params/b/ext2")]),
-        ({"a": {"data_id": 41}}, [("unknown_dataset", "/params/a/data_id")]),
-        (
-            {"a": {"data_id": None}, "l": {"C": 0}},
-            [("bad_parameter", "/params/a/data_id"), ("bad_parameter", "/params/l/C")],
-        ),
-    ],
-)
-def test_overrides_are_checked_like_the_file(params, expected):
-    assert refuse(PIPELINE, params=params) == expected
-
-
-def test_deep_overrides_are_refused():
-    deep = []
-    for _ in range(5_000):
-        deep = [deep]
-    ((code, _),) = refuse(PIPELINE, params={"b": {"ext2": deep}})
-    assert code == "too_deep"
-
-
-@pytest.mark.parametrize(
-    ("word", "operators", "expected"),
-    [
-        ("from", ["z"], [("unknown_operator", "/operators/0")]),
-        ("only", ["a", "q", "r"], [("unknown_operator", f"/operators/{i}") for i in (1, 2)]),
-        ("to", [], [("missing_operators", "/operators")]),
-        ("all", ["a"], [("unexpected_operators", "/operators")]),
-        ("some", [], [("unknown_value", "/range")]),
-    ],
-)
-def test_a_range_that_cannot_be_meant_is_refused(word, operators, expected):
-    assert refuse(PIPELINE, word, operators) == expected
-
-
-def test_what_is_no_longer_offered_is_refused_where_the_range_depends_on_it():
-    catalogue = make_catalogue()
-    del catalogue.algorithms["algo_local_model_gbdt"]
-    pointer = "/dag/operator_details/g/algo_name"
-    assert refuse(PIPELINE, "only", ["e"], catalogue=catalogue) == [("unknown_algorithm", pointer)]
-    assert [t.operator for t in plan(PIPELINE, "to", ["l"], catalogue=catalogue).tasks] == [
-        "a",
-        "b",
-        "l",
-    ]
-
-
-def test_nothing_is_offered_by_an_empty_catalogue():
-    assert ("unknown_algorithm", "/dag/operator_details/a/algo_name") in refuse(
-        PIPELINE, catalogue=Catalogue()
-    )
 
 
 # l may fail: then g2 (another GBDT, fed by b) does the work.
@@ -448,66 +321,3 @@ def test_ten_thousand_operators_are_planned_in_seconds():
     )
     assert time.process_time() - start < 5.0
     assert len(draft.tasks) == 10_000
-
-
-class TestWhatWasJustAccepted:
-    """A document is checked once where nothing has changed between its acceptance and the plan."""
-
-    NAMES = SealedNames(connections=(), secrets=())
-
-    @pytest.fixture
-    def checks(self, monkeypatch):
-        done = []
-
-        def check(document, *args):
-            done.append(len(document.operators))
-            return check_document(document, *args)
-
-        monkeypatch.setattr(planning, "check_document", check)
-        return done
-
-    def plan(self, *, catalogue=None, range_="all", operators=(), **options):
-        accepted_with = make_catalogue()
-        document = accept_dag(
-            PIPELINE.encode(), YAML, accepted_with, dataset_ids={"40"}, sealed=self.NAMES
-        )
-        return draft_plan(
-            document,
-            catalogue or accepted_with,
-            **{
-                "defaults": RunDefaults(),
-                "datasets": {"40": FORTY},
-                "seeds": random.Random(1),
-                "selection": Selection(range_, operators),
-                "sealed": self.NAMES,
-            }
-            | options,
-        )
-
-    def test_it_is_planned_as_it_was_checked(self, checks):
-        assert self.plan() == plan(PIPELINE)
-        assert checks == [6]
-
-    @pytest.mark.parametrize(
-        ("change", "n_checked"),
-        [
-            ({"catalogue": make_catalogue()}, 6),
-            ({"sealed": SealedNames(connections=(), secrets=())}, 6),
-            ({"params": {"b": {"ext1": 0.5}}}, 6),
-            ({"range_": "to", "operators": ["b"]}, 2),
-        ],
-        ids=["catalogue", "sealed names", "parameters", "range"],
-    )
-    def test_whatever_has_changed_is_checked_again(self, checks, change, n_checked):
-        self.plan(**change)
-        assert checks == [n_checked]
-
-    def test_a_data_set_that_has_gone_is_refused(self):
-        with pytest.raises(PlanRefusedError) as caught:
-            self.plan(datasets={})
-        assert [problem.code for problem in caught.value.problems] == ["unknown_dataset"]
-
-    def test_another_default_executor_is_looked_for(self):
-        with pytest.raises(PlanRefusedError) as caught:
-            self.plan(defaults=RunDefaults(executor="elsewhere"))
-        assert {problem.code for problem in caught.value.problems} == {"unknown_executor"}
