@@ -38,7 +38,7 @@ TOKEN = Mutation(
         ),
     ),
     (
-        Suite("tests/integration/scheduler"),
+        Suite("tests/integration/scheduler/test_access.py"),
         Suite("tests/faults/test_simulation.py -k every_promise"),
     ),
 )
@@ -53,7 +53,7 @@ ATTEMPT = Mutation(
         ),
     ),
     (
-        Suite("tests/integration/scheduler"),
+        Suite("tests/integration/scheduler/test_scheduler.py"),
         Suite("tests/faults/test_simulation.py -k every_promise"),
     ),
 )
