@@ -22,19 +22,39 @@ def open_plain(path: str, flags: int = os.O_RDONLY) -> int:
     Raises `NotPlainError` where they are, and `OSError` as `os.open` does.
     """
     folder_name, name = os.path.split(path)
+    folder = open_folder(folder_name)
     try:
-        folder = os.open(folder_name or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            # without waiting: a pipe would keep its reader for ever
-            flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            descriptor = os.open(name, flags, 0o644, dir_fd=folder)
-        finally:
-            os.close(folder)
+        return open_plain_in(folder, name, flags)
+    except NotPlainError as error:
+        raise NotPlainError(path) from error
+    finally:
+        os.close(folder)
+
+
+def open_folder(path: str) -> int:
+    """Open a folder that is no link, for the calls that take `dir_fd`.
+
+    Raises `NotPlainError` where it is one, and `OSError` as `os.open` does.
+    """
+    try:
+        return os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno in _LINK:
+            raise NotPlainError(path) from error
+        raise
+
+
+def open_plain_in(folder: int, name: str, flags: int) -> int:
+    """Open a plain file of an open folder; raises as `open_plain`."""
+    # without waiting: a pipe would keep its reader for ever
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(name, flags, 0o644, dir_fd=folder)
     except OSError as error:
         if error.errno in (*_LINK, errno.ENXIO):
-            raise NotPlainError(path) from error
+            raise NotPlainError(name) from error
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise NotPlainError(path)
+        raise NotPlainError(name)
     return descriptor

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from executors.base import BaseExecutor
 from executors.errors import UnknownAttemptError
+from executors.local.log_reading import open_log
 from executors.plain_files import open_plain
 from executors.store import get_local_path, is_local, make_log_url, open_filesystem, open_url
 from operator_engine.outbox import Release
@@ -146,8 +147,9 @@ class Releaser:
 
 
 def _copy_file(source: str, target: str) -> None:
-    with open(open_plain(source), "rb") as file, _open_for_writing(target) as kept:
-        while chunk := file.read(_CHUNK_BYTES):
+    file, size_bytes = open_log(source)
+    with file, _open_for_writing(target) as kept:
+        while chunk := file.read(min(_CHUNK_BYTES, size_bytes - file.tell())):
             kept.write(chunk)
 
 

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from typing import BinaryIO
 
 from executors.base import LogChunk
 from executors.plain_files import open_plain
 
 _LONGEST_CHARACTER = 4
+
+
+def open_log(path: str) -> tuple[BinaryIO, int]:
+    """Open a log for reading, and tell how many bytes of it there are.
+
+    Nothing beyond those may be read: its worker makes a log that stayed empty that of the next
+    attempt, and what is written then is none of this one's.
+
+    Raises `FileNotFoundError` where there is no such file, or a link stands in its place.
+    """
+    file = open(open_plain(path), "rb")  # noqa: SIM115 - the caller closes it
+    found = os.fstat(file.fileno())
+    if found.st_size and not _is_at(path, found):
+        file.close()
+        raise FileNotFoundError(errno.ENOENT, "this has become another log", path)
+    return file, found.st_size
+
+
+def _is_at(path: str, found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(found, os.lstat(path))
+    except OSError:
+        return False
 
 
 def read_chunk(
@@ -36,8 +61,8 @@ def read_chunk(
         Where there is no such file, or a link stands in its place.
     """
     offset = max(0, offset)
-    with open(open_plain(path), "rb") as file:
-        size_bytes = os.fstat(file.fileno()).st_size
+    file, size_bytes = open_log(path)
+    with file:
         readable_end = size_bytes if end is None else min(size_bytes, end)
         file.seek(offset)
         n_wanted = min(max(limit, _LONGEST_CHARACTER), readable_end - offset)

@@ -26,9 +26,9 @@ import msgspec
 
 from executors.base import ExecutorSettings, Outcome, Task
 from executors.local import birth, linux, options, proctree
+from executors.local.attempt_log import AttemptLog
 from executors.local.confinement import Confinement
 from executors.local.messages import WorkerWord
-from executors.plain_files import open_plain
 from executors.runtime.output_mask import flush_all_output
 from executors.transport.frames import FrameDecoder, encode_frame
 
@@ -85,6 +85,7 @@ class Worker:
         self._work = options.PoolPaths(settings.executor.home, settings.name).work
         self._base_bytes = 0
         self._n_base_files = 0.0
+        self._log = AttemptLog(settings.executor.logs)
         self._confinement = Confinement(settings)
 
     def run(self) -> NoReturn:
@@ -141,7 +142,7 @@ class Worker:
         self._n_tasks += 1
         started_at = dt.datetime.now(dt.UTC)
         try:
-            self._open_log(task.attempt_id)
+            self._log.begin(task.attempt_id)
         except OSError as error:
             outcome = self._log_failure(task, error)
         else:
@@ -150,7 +151,7 @@ class Worker:
         if os.getpid() != self._pid:  # a child that the algorithm forked came back here
             os._exit(0)
         outcome, retire = self._confinement.leave(outcome, self._clean_up(task))
-        log_bytes = self._log_size()
+        log_bytes = self._log.end(may_be_reused=not retire)
         outcome = msgspec.structs.replace(
             outcome,
             started_at=outcome.started_at or started_at,
@@ -166,19 +167,6 @@ class Worker:
             log_bytes=log_bytes,
             cgroup_error=self._confinement.take_error(),
         )
-
-    def _open_log(self, attempt_id: str) -> None:
-        path = options.log_path(self._settings.executor.logs, attempt_id)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        try:
-            fd = open_plain(path, flags)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            fd = open_plain(path, flags)
-        os.set_blocking(fd, True)
-        os.dup2(fd, 1)
-        os.dup2(fd, 2)
-        os.close(fd)
 
     @staticmethod
     def _log_failure(task: Task, error: OSError) -> Outcome:
@@ -283,13 +271,6 @@ class Worker:
     def _flush_output(self) -> bool:
         is_ours = sys.stdout is sys.__stdout__ and sys.stderr is sys.__stderr__
         return flush_all_output() and is_ours
-
-    @staticmethod
-    def _log_size() -> int:
-        try:
-            return os.fstat(1).st_size
-        except OSError:  # the task closed it
-            return 0
 
     def _has_grown(self) -> bool:
         # The peak is cheap to read; only if it is high, what is held now is looked up.

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from executors.local import log_reading
 from executors.local.log_reading import cut_tail, read_chunk
 
 
@@ -69,3 +70,26 @@ def test_nothing_is_read_beyond_the_given_end(log: Path) -> None:
     log.write_bytes(b"x" * 100)
     assert read_chunk(str(log), 90, 100, end=95, is_over=False).text == "xxxxx"
     assert read_chunk(str(log), 95, 100, end=95, is_over=False).text == ""
+
+
+def test_what_the_next_attempt_wrote_is_not_read_as_this_ones(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.touch()
+    open_by_name = log_reading.open_plain
+
+    def open_and_be_late(path: str) -> int:
+        descriptor = open_by_name(path)
+        log.rename(log.with_name("2.1.log")).write_text("of the next one")
+        return descriptor
+
+    monkeypatch.setattr(log_reading, "open_plain", open_and_be_late)
+    with pytest.raises(FileNotFoundError):
+        read_chunk(str(log), 0, 100)
+
+
+def test_no_more_is_read_than_there_was_when_it_was_opened(log: Path) -> None:
+    log.touch()
+    file, size_bytes = log_reading.open_log(str(log))
+    file.close()
+    assert size_bytes == 0

@@ -1,0 +1,145 @@
+"""The log of an attempt that wrote nothing becomes that of the next one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executors.local.attempt_log import AttemptLog
+
+HEAD = """
+import contextlib, json, os, sys
+from executors.local.attempt_log import AttemptLog
+logs = sys.argv[1]
+told = os.fdopen(os.dup(1), "w")
+log = AttemptLog(logs)
+
+def attempt(name, text="", *, may_be_reused=True):
+    log.begin(name)
+    inode = os.fstat(1).st_ino
+    os.write(1, text.encode())
+    return [inode, log.end(may_be_reused=may_be_reused)]
+
+def tell(value):
+    json.dump(value, told)
+    told.close()
+"""
+
+
+def run(logs: Path, script: str) -> Any:
+    """Run a script whose output goes to logs; give what it tells."""
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD + script, str(logs)], stdout=subprocess.PIPE, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def texts(logs: Path) -> dict[str, str]:
+    return {str(path.relative_to(logs)): path.read_text() for path in logs.rglob("*.log")}
+
+
+def test_an_empty_log_is_renamed_and_one_with_text_stays(tmp_path: Path) -> None:
+    told = run(
+        tmp_path,
+        """
+tell([attempt("ra.0.1"), attempt("rb.0.1", "b"), attempt("rb.1.1"), attempt("rb.2.1", "c")])
+""",
+    )
+    assert texts(tmp_path) == {"rb/0.1.log": "b", "rb/2.1.log": "c"}
+    (first, size), (second, other_size), (third, _), (fourth, _) = told
+    assert (size, other_size) == (0, 1)
+    assert first == second != third == fourth
+
+
+def test_a_log_that_something_else_may_write_to_is_not_reused(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+attempt("r.0.1", may_be_reused=False)
+attempt("r.1.1")
+tell(0)
+""",
+    )
+    assert set(texts(tmp_path)) == {"r/0.1.log", "r/1.1.log"}
+
+
+@pytest.mark.parametrize(
+    "meddling",
+    [
+        "os.dup2(os.open(os.devnull, os.O_WRONLY), 1)",
+        "os.dup2(os.open(os.devnull, os.O_WRONLY), 2)",
+        "for number in range(3): os.close(number)",
+        "os.unlink(logs + '/r/0.1.log')",
+        "os.rename(logs + '/r/0.1.log', logs + '/mine')\n"
+        "open(logs + '/r/0.1.log', 'w').write('false')",
+        "os.rename(logs + '/r/0.1.log', logs + '/mine')\n"
+        "os.symlink(logs + '/mine', logs + '/r/0.1.log')",
+    ],
+    ids=["output", "errors", "closed", "deleted", "replaced", "link"],
+)
+def test_what_a_task_has_meddled_with_is_not_reused(tmp_path: Path, meddling: str) -> None:
+    run(
+        tmp_path,
+        f"""
+log.begin("r.0.1")
+{meddling}
+log.end(may_be_reused=True)
+attempt("q.0.1", "next")
+os.write(2, b"!")
+tell(0)
+""",
+    )
+    assert texts(tmp_path)["q/0.1.log"] == "next!"
+    assert not (tmp_path / "q" / "0.1.log").is_symlink()
+    assert not (tmp_path / "mine").exists() or not (tmp_path / "mine").read_text()
+
+
+def test_what_lies_there_already_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "1.1.log").write_text("former ")
+    run(tmp_path, """tell([attempt("r.0.1"), attempt("r.1.1", "and present")])""")
+    assert texts(tmp_path) == {"r/0.1.log": "", "r/1.1.log": "former and present"}
+
+
+def test_a_reused_log_is_written_to_as_a_new_one(tmp_path: Path) -> None:
+    told = run(
+        tmp_path,
+        """
+import fcntl
+log.begin("r.0.1")
+fcntl.fcntl(1, fcntl.F_SETFL, os.O_NONBLOCK)  # no longer at the end, and not waiting
+log.end(may_be_reused=True)
+log.begin("r.1.1")
+tell([os.get_blocking(1), bool(fcntl.fcntl(2, fcntl.F_GETFL) & os.O_APPEND)])
+""",
+    )
+    assert told == [True, True]
+    assert set(texts(tmp_path)) == {"r/1.1.log"}
+
+
+def test_a_link_in_the_place_of_the_runs_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "q").symlink_to(tmp_path / "elsewhere")
+    told = run(
+        tmp_path,
+        """
+attempt("r.0.1")
+try:
+    log.begin("q.0.1")
+except OSError as error:
+    tell(type(error).__name__)
+""",
+    )
+    assert told == "NotPlainError"
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_no_attempt_has_no_size() -> None:
+    log = AttemptLog("/nowhere")
+    assert log.end(may_be_reused=True) >= 0
+    assert not log._is_spare
