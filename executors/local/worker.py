@@ -30,6 +30,7 @@ from executors.local.attempt_log import AttemptLog
 from executors.local.confinement import Confinement
 from executors.local.messages import WorkerWord
 from executors.runtime.output_mask import flush_all_output
+from executors.runtime.threads import VARIABLES
 from executors.transport.frames import FrameDecoder, encode_frame
 
 Runner = Callable[
@@ -250,9 +251,7 @@ class Worker:
         if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.fchdir(self._cwd)
-        if _raw_environ() != self._raw_environ:
-            os.environ.clear()
-            os.environ.update(self._environ)
+        self._put_environment_back()
         folder = os.path.join(self._work, task.attempt_id)
         if os.path.lexists(folder):
             shutil.rmtree(folder, ignore_errors=True)
@@ -267,6 +266,17 @@ class Worker:
         if self._n_tasks >= self._settings.options.max_tasks_per_worker:
             return "age"
         return "memory" if self._has_grown() else ""
+
+    def _put_environment_back(self) -> None:
+        """Undo what the task changed; the numbers of threads stay, most tasks have the same."""
+        if _raw_environ() == self._raw_environ:
+            return
+        for name in os.environ.keys() - self._environ.keys() - set(VARIABLES):
+            del os.environ[name]
+        for name, value in self._environ.items():
+            if name not in VARIABLES and os.environ.get(name) != value:
+                os.environ[name] = value
+        self._raw_environ = dict(_raw_environ())
 
     def _flush_output(self) -> bool:
         is_ours = sys.stdout is sys.__stdout__ and sys.stderr is sys.__stderr__

@@ -7,7 +7,7 @@ import os
 import sys
 
 _NUMERIC = ("numpy", "scipy", "sklearn", "torch", "pyarrow")
-_VARIABLES = (
+VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -20,6 +20,7 @@ _VARIABLES = (
     "RAYON_NUM_THREADS",
     "LOKY_MAX_CPU_COUNT",
 )
+"""Each attempt sets them anew, so that nobody needs to put them back."""
 _applied: tuple[int, tuple[str, ...]] | None = None
 
 
@@ -29,7 +30,7 @@ def announce_threads(cpu: float) -> None:
     joblib looks there each time that it starts workers for `n_jobs=-1`.
     """
     wanted = str(_count_threads(cpu))
-    for name in _VARIABLES:
+    for name in VARIABLES:
         if os.environ.get(name) != wanted:
             os.environ[name] = wanted
 

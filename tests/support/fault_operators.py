@@ -383,6 +383,9 @@ def leaves_mess(context: Context, params: Params) -> dict:
     note(params, "leaves_mess")
     os.chdir("/")
     os.environ["LEFT_BEHIND"] = "1"
+    os.environ["HOME"] = "/nowhere"
+    os.environ["OMP_NUM_THREADS"] = "7"
+    del os.environ["PATH"]
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return {"pid": os.getpid()}
 
@@ -394,5 +397,7 @@ def look_around(context: Context, params: Params) -> dict:
         "pid": os.getpid(),
         "cwd": os.getcwd(),
         "left_behind": os.environ.get("LEFT_BEHIND", ""),
+        "home": os.environ.get("HOME", ""),
+        "path": os.environ.get("PATH", ""),
         "threads": os.environ.get("OMP_NUM_THREADS", ""),
     }

@@ -240,14 +240,18 @@ def test_next_task_finds_nothing_of_what_the_last_one_changed(
     start_pool: Pools, listen: Listen
 ) -> None:
     listener = listen(start_pool(workers=1))
-    first = listener.end_of(submit(listener.executor, make_task("leaves_mess")))
-    second = listener.end_of(submit(listener.executor, make_task("look_around")))
-    assert second.outputs[0].inline == {
-        "pid": first.outputs[0].inline["pid"],
+    before = listener.end_of(submit(listener.executor, make_task("look_around")))
+    mess = listener.end_of(submit(listener.executor, make_task("leaves_mess")))
+    after = listener.end_of(submit(listener.executor, make_task("look_around")))
+    assert before.outputs[0].inline == {
+        "pid": mess.outputs[0].inline["pid"],
         "cwd": os.getcwd(),
         "left_behind": "",
+        "home": os.environ["HOME"],
+        "path": os.environ["PATH"],
         "threads": "1",
     }
+    assert after.outputs[0].inline == before.outputs[0].inline
     hanging = submit(listener.executor, make_task("hang"))
     listener.wait_for(hanging, "started")
     begun = time.monotonic()
