@@ -43,7 +43,7 @@ class DatabaseConfig:
     """Where everything is kept. An empty url means SQLite at `<home>/dagengine.db`."""
 
     url: str = field(default="", repr=False)
-    pool_size: int = 5
+    pool_size: int = 10
     connect_timeout_s: int = 5
     read_timeout_s: int = 30
     lock_wait_timeout_s: int = 5

@@ -132,6 +132,7 @@ class MysqlConnector:
         limit = 3600.0 if timeout_s is None else max(timeout_s, 0.05)
         connect_limit = limit if connect_s is None else connect_s
         config = self._config
+        ca = _query_value(self.url, "ssl_ca")
         flags = CLIENT.FOUND_ROWS | (CLIENT.MULTI_STATEMENTS if is_multi else 0)
         connection = _MysqlConnection(
             host=self.url.host or "127.0.0.1",
@@ -140,7 +141,9 @@ class MysqlConnector:
             password=self.url.password or "",
             database=self.database if has_database else None,
             unix_socket=_query_value(self.url, "unix_socket"),
-            ssl_ca=_query_value(self.url, "ssl_ca"),
+            ssl_ca=ca,
+            # PyMySQL encrypts alone where this is not said; MySQL's own client checks then, too.
+            ssl_verify_cert=True if ca else None,
             charset="utf8mb4",
             autocommit=None,
             conv=_CONVERSIONS,

@@ -1,19 +1,14 @@
 import contextlib
-import datetime as dt
 import http.server
 import socket
 import ssl
 import threading
-from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from executors.runtime.egress import check_address, open_checked
 from executors.runtime.errors import EgressDeniedError, InvalidInputError
+from tests.support.certificates import make_certificate
 
 INSIDE = [
     "127.0.0.1",
@@ -199,40 +194,11 @@ def test_a_host_that_is_not_found_is_named():
         pass
 
 
-def make_certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "certificate.pem"
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    secret = folder / "key.pem"
-    secret.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(path, secret)
-    return path, tls
-
-
 @pytest.mark.parametrize(("host", "is_good"), [("data.example", True), ("other.example", False)])
 def test_the_certificate_must_be_that_of_the_name(tmp_path, monkeypatch, host, is_good):
-    path, tls = make_certificate(tmp_path, "data.example")
+    path, key = make_certificate(tmp_path, "data.example")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(path, key)
     monkeypatch.setattr("requests.certs.where", lambda: str(path))
     monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(path))
     with Site(tls).served() as site:
