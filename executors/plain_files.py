@@ -21,12 +21,9 @@ def open_plain(path: str, flags: int = os.O_RDONLY) -> int:
 
     Raises `NotPlainError` where they are, and `OSError` as `os.open` does.
     """
-    folder_name, name = os.path.split(path)
-    folder = open_folder(folder_name)
+    folder = open_folder(os.path.dirname(path))
     try:
-        return open_plain_in(folder, name, flags)
-    except NotPlainError as error:
-        raise NotPlainError(path) from error
+        return open_plain_in(folder, path, flags)
     finally:
         os.close(folder)
 
@@ -44,17 +41,17 @@ def open_folder(path: str) -> int:
         raise
 
 
-def open_plain_in(folder: int, name: str, flags: int) -> int:
-    """Open a plain file of an open folder; raises as `open_plain`."""
+def open_plain_in(folder: int, path: str, flags: int) -> int:
+    """Open a plain file as `open_plain`, whose folder is open already."""
     # without waiting: a pipe would keep its reader for ever
     flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(name, flags, 0o644, dir_fd=folder)
+        descriptor = os.open(os.path.basename(path), flags, 0o644, dir_fd=folder)
     except OSError as error:
         if error.errno in (*_LINK, errno.ENXIO):
-            raise NotPlainError(name) from error
+            raise NotPlainError(path) from error
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise NotPlainError(name)
+        raise NotPlainError(path)
     return descriptor

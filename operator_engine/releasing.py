@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from executors.base import BaseExecutor
 from executors.errors import UnknownAttemptError
-from executors.local.log_reading import open_log
+from executors.log_reading import open_log
 from executors.plain_files import open_plain
 from executors.store import get_local_path, is_local, make_log_url, open_filesystem, open_url
 from operator_engine.outbox import Release
@@ -147,8 +147,7 @@ class Releaser:
 
 
 def _copy_file(source: str, target: str) -> None:
-    file, size_bytes = open_log(source)
-    with file, _open_for_writing(target) as kept:
+    with open_log(source) as (file, size_bytes), _open_for_writing(target) as kept:
         while chunk := file.read(min(_CHUNK_BYTES, size_bytes - file.tell())):
             kept.write(chunk)
 

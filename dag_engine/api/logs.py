@@ -13,7 +13,7 @@ import msgspec
 from dag_engine.api.streams import KEEP_ALIVE, event
 from dag_engine.storage.errors import DatabaseUnavailableError
 from executors.base import LogChunk
-from executors.local.log_reading import cut_tail, read_chunk
+from executors.log_reading import cut_tail, read_chunk
 from executors.store import get_local_path, is_local, make_log_url, open_url
 from executors.transport.errors import ConnectionFailedError
 from executors.transport.http_client import HttpClient

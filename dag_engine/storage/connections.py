@@ -102,7 +102,7 @@ class _MysqlConnection(Connection):
         # Private; a PyMySQL that does not ask for it only takes its time again.
         if not options:
             return _encrypt_only()
-        made: ssl.SSLContext = super()._create_ssl_ctx(options)  # type: ignore[misc]  # private
+        made: ssl.SSLContext = super()._create_ssl_ctx(options)  # type: ignore[misc]  # not in the types
         return made
 
 

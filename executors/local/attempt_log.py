@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 
-from executors.errors import NotPlainError
 from executors.local import options
 from executors.plain_files import open_folder, open_plain_in
 
@@ -22,7 +20,7 @@ class AttemptLog:
     def __init__(self, logs: str) -> None:
         self._logs = logs
         self._path = ""
-        self._file: tuple[int, int] | None = None
+        self._made: os.stat_result | None = None
         self._is_spare = False
 
     def begin(self, attempt_id: str) -> None:
@@ -33,38 +31,48 @@ class AttemptLog:
         """
         path = options.log_path(self._logs, attempt_id)
         is_spare, self._is_spare = self._is_spare, False
-        folder_name, name = os.path.split(path)
-        folder = _open_or_make(folder_name)
+        folder = _open_or_make(os.path.dirname(path))
         try:
-            made = None if is_spare and self._rename(folder, name) else _make(folder, name)
+            opened = None if is_spare and self._rename(folder, path) else _open(folder, path)
         finally:
             os.close(folder)
-        if made is not None:
-            self._redirect_to(made)
+        # only now: the folder may have got the number of an output that a task had closed
+        if opened is not None:
+            self._redirect_to(opened)
         self._path = path
 
     def end(self, *, may_be_reused: bool) -> int:
         """Return the size of the log in bytes, of which nothing more is to come.
 
-        It is told where the worker takes another task, and nothing that the former one started is
-        left that could write.
+        It may be reused where the worker takes another task, and nothing is left that the former
+        one started and that could write.
         """
         try:
-            found, other = os.fstat(1), os.fstat(2)
+            found = os.fstat(1)
         except OSError:  # the task closed it
             return 0
-        is_ours = _identify(found) == _identify(other) == self._file
-        self._is_spare = may_be_reused and is_ours and found.st_size == 0
+        is_empty = may_be_reused and found.st_size == 0
+        self._is_spare = is_empty and self._is_made(found) and self._has_errors()
         return found.st_size
 
-    def _rename(self, folder: int, name: str) -> bool:
-        """Give the spare log its new name; false where that did not work, or was tampered with."""
+    def _has_errors(self) -> bool:
         try:
-            if _is_there(folder, name):
-                return False
+            return self._is_made(os.fstat(2))
+        except OSError:
+            return False
+
+    def _is_made(self, found: os.stat_result) -> bool:
+        return self._made is not None and os.path.samestat(found, self._made)
+
+    def _rename(self, folder: int, path: str) -> bool:
+        """Give the spare log its new name; false where that did not work, or was tampered with."""
+        name = os.path.basename(path)
+        if os.access(name, os.F_OK, dir_fd=folder, follow_symlinks=False):
+            return False
+        try:
             os.rename(self._path, name, dst_dir_fd=folder)
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if _identify(found) != self._file or found.st_size:
+            if not self._is_made(found) or found.st_size:
                 os.unlink(name, dir_fd=folder)
                 return False
             # as it was opened, whatever the former task has made of it
@@ -75,14 +83,14 @@ class AttemptLog:
         return True
 
     def _redirect_to(self, descriptor: int) -> None:
-        self._file = _identify(os.fstat(descriptor))
+        self._made = os.fstat(descriptor)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         os.close(descriptor)
 
 
-def _make(folder: int, name: str) -> int:
-    opened = open_plain_in(folder, name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+def _open(folder: int, path: str) -> int:
+    opened = open_plain_in(folder, path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         os.set_blocking(opened, True)
         # elsewhere than where output goes, should a task have closed that
@@ -94,20 +102,6 @@ def _make(folder: int, name: str) -> int:
 def _open_or_make(folder: str) -> int:
     try:
         return open_folder(folder)
-    except NotPlainError:
-        raise
     except FileNotFoundError:
         os.makedirs(folder, exist_ok=True)
         return open_folder(folder)
-
-
-def _identify(found: os.stat_result) -> tuple[int, int] | None:
-    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
-
-
-def _is_there(folder: int, name: str) -> bool:
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True

@@ -14,9 +14,9 @@ import msgspec
 from executors.base import BaseExecutor, ExecutorSettings, LogChunk, Outcome, Task
 from executors.errors import ExecutorError, ExecutorUnavailableError, UnknownAttemptError
 from executors.local.launch import supervisor_command
-from executors.local.log_reading import read_chunk
 from executors.local.messages import Answer, Command
 from executors.local.options import PoolPaths, log_path, read_options
+from executors.log_reading import read_chunk
 from executors.transport.errors import PeerClosedError
 from executors.transport.frames import FrameSocket, connect
 

@@ -30,7 +30,7 @@ from executors.local.attempt_log import AttemptLog
 from executors.local.confinement import Confinement
 from executors.local.messages import WorkerWord
 from executors.runtime.output_mask import flush_all_output
-from executors.runtime.threads import VARIABLES
+from executors.runtime.threads import THREAD_VARIABLES
 from executors.transport.frames import FrameDecoder, encode_frame
 
 Runner = Callable[
@@ -271,10 +271,10 @@ class Worker:
         """Undo what the task changed; the numbers of threads stay, most tasks have the same."""
         if _raw_environ() == self._raw_environ:
             return
-        for name in os.environ.keys() - self._environ.keys() - set(VARIABLES):
+        for name in os.environ.keys() - self._environ.keys() - set(THREAD_VARIABLES):
             del os.environ[name]
         for name, value in self._environ.items():
-            if name not in VARIABLES and os.environ.get(name) != value:
+            if name not in THREAD_VARIABLES and os.environ.get(name) != value:
                 os.environ[name] = value
         self._raw_environ = dict(_raw_environ())
 

@@ -7,7 +7,7 @@ import os
 import sys
 
 _NUMERIC = ("numpy", "scipy", "sklearn", "torch", "pyarrow")
-VARIABLES = (
+THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -30,7 +30,7 @@ def announce_threads(cpu: float) -> None:
     joblib looks there each time that it starts workers for `n_jobs=-1`.
     """
     wanted = str(_count_threads(cpu))
-    for name in VARIABLES:
+    for name in THREAD_VARIABLES:
         if os.environ.get(name) != wanted:
             os.environ[name] = wanted
 

@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 N_EXAMPLES = 12
-N_FILES = 1_000
+N_FILES = 2_000
 
 
 @pytest.fixture

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from executors.base import ExecutorSettings, Task
 from executors.store import make_file_url
+from operator_engine import releasing
 from operator_engine.outbox import Release
 from operator_engine.releasing import Releaser
 from tests.support.file_executor import FileBackEnd, FileExecutor
@@ -94,3 +96,21 @@ def test_log_in_a_folder_of_the_engine_is_copied(tmp_path: Path) -> None:
         release(releaser, tmp_path)
     kept = tmp_path / "store" / "logs" / "rrun" / "0.1.log"
     assert kept.read_text() == "已写 written"
+
+
+def test_what_the_next_attempt_writes_is_not_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "0.1.log", tmp_path / "store" / "0.1.log"
+    source.touch()
+    open_by_name = releasing.open_log
+
+    @contextmanager
+    def open_and_be_late(path: str) -> Iterator[tuple[BinaryIO, int]]:
+        with open_by_name(path) as opened:
+            source.rename(tmp_path / "1.1.log").write_text("of the next one")
+            yield opened
+
+    monkeypatch.setattr(releasing, "open_log", open_and_be_late)
+    releasing._copy_file(str(source), make_file_url(target))
+    assert target.read_text() == ""

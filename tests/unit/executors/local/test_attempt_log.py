@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from executors.local.attempt_log import AttemptLog
-
 HEAD = """
 import contextlib, json, os, sys
 from executors.local.attempt_log import AttemptLog
@@ -139,7 +137,45 @@ except OSError as error:
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_no_attempt_has_no_size() -> None:
-    log = AttemptLog("/nowhere")
-    assert log.end(may_be_reused=True) >= 0
-    assert not log._is_spare
+def test_an_attempt_whose_log_cannot_be_opened_leaves_the_next_one_its_own(tmp_path: Path) -> None:
+    (tmp_path / "q").write_text("no folder")
+    told = run(
+        tmp_path,
+        """
+attempt("r.0.1")
+try:
+    log.begin("q.0.1")
+except OSError:
+    log.end(may_be_reused=True)
+tell(attempt("r.1.1", "text"))
+""",
+    )
+    assert told[1] == 4
+    assert texts(tmp_path) == {"r/1.1.log": "text"}
+
+
+def test_a_size_is_told_where_errors_were_closed(tmp_path: Path) -> None:
+    told = run(
+        tmp_path,
+        """
+log.begin("r.0.1")
+os.write(1, b"text")
+os.close(2)
+tell(log.end(may_be_reused=True))
+""",
+    )
+    assert told == 4
+
+
+def test_output_that_is_no_log_of_ours_is_not_reused(tmp_path: Path) -> None:
+    told = run(
+        tmp_path,
+        """
+log.end(may_be_reused=True)
+log.begin("r.0.1")
+os.write(2, b"text")
+tell(log.end(may_be_reused=True))
+""",
+    )
+    assert told == 4
+    assert texts(tmp_path) == {"r/0.1.log": "text"}

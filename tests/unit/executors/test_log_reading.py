@@ -1,9 +1,12 @@
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from executors.local import log_reading
-from executors.local.log_reading import cut_tail, read_chunk
+from executors import log_reading
+from executors.log_reading import cut_tail, read_chunk
 
 
 @pytest.mark.parametrize(
@@ -88,8 +91,17 @@ def test_what_the_next_attempt_wrote_is_not_read_as_this_ones(
         read_chunk(str(log), 0, 100)
 
 
-def test_no_more_is_read_than_there_was_when_it_was_opened(log: Path) -> None:
+def test_no_more_is_read_than_there_was_when_it_was_opened(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log.touch()
-    file, size_bytes = log_reading.open_log(str(log))
-    file.close()
-    assert size_bytes == 0
+    open_by_name = log_reading.open_log
+
+    @contextlib.contextmanager
+    def open_and_be_late(path: str) -> Iterator[tuple[BinaryIO, int]]:
+        with open_by_name(path) as opened:
+            log.rename(log.with_name("2.1.log")).write_text("of the next one")
+            yield opened
+
+    monkeypatch.setattr(log_reading, "open_log", open_and_be_late)
+    assert read_chunk(str(log), 0, 100).text == ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from executors.base import LogChunk
@@ -12,7 +14,8 @@ from executors.plain_files import open_plain
 _LONGEST_CHARACTER = 4
 
 
-def open_log(path: str) -> tuple[BinaryIO, int]:
+@contextlib.contextmanager
+def open_log(path: str) -> Iterator[tuple[BinaryIO, int]]:
     """Open a log for reading, and tell how many bytes of it there are.
 
     Nothing beyond those may be read: its worker makes a log that stayed empty that of the next
@@ -20,12 +23,11 @@ def open_log(path: str) -> tuple[BinaryIO, int]:
 
     Raises `FileNotFoundError` where there is no such file, or a link stands in its place.
     """
-    file = open(open_plain(path), "rb")  # noqa: SIM115 - the caller closes it
-    found = os.fstat(file.fileno())
-    if found.st_size and not _is_at(path, found):
-        file.close()
-        raise FileNotFoundError(errno.ENOENT, "this has become another log", path)
-    return file, found.st_size
+    with open(open_plain(path), "rb") as file:
+        found = os.fstat(file.fileno())
+        if found.st_size and not _is_at(path, found):
+            raise FileNotFoundError(errno.ENOENT, "this has become another log", path)
+        yield file, found.st_size
 
 
 def _is_at(path: str, found: os.stat_result) -> bool:
@@ -61,8 +63,7 @@ def read_chunk(
         Where there is no such file, or a link stands in its place.
     """
     offset = max(0, offset)
-    file, size_bytes = open_log(path)
-    with file:
+    with open_log(path) as (file, size_bytes):
         readable_end = size_bytes if end is None else min(size_bytes, end)
         file.seek(offset)
         n_wanted = min(max(limit, _LONGEST_CHARACTER), readable_end - offset)
