@@ -30,10 +30,10 @@ class AttemptLog:
         be opened.
         """
         path = options.log_path(self._logs, attempt_id)
-        is_spare, self._is_spare = self._is_spare, False
         folder = _open_or_make(os.path.dirname(path))
         try:
-            opened = None if is_spare and self._rename(folder, path) else _open(folder, path)
+            is_renamed = self._is_spare and self._rename(folder, path)
+            opened = None if is_renamed else _open(folder, path)
         finally:
             os.close(folder)
         # only now: the folder may have got the number of an output that a task had closed
@@ -47,19 +47,13 @@ class AttemptLog:
         It may be reused where the worker takes another task, and nothing is left that the former
         one started and that could write.
         """
+        self._is_spare = False
         try:
             found = os.fstat(1)
         except OSError:  # the task closed it
             return 0
-        is_empty = may_be_reused and found.st_size == 0
-        self._is_spare = is_empty and self._is_made(found) and self._has_errors()
+        self._is_spare = may_be_reused and found.st_size == 0 and self._is_made(found)
         return found.st_size
-
-    def _has_errors(self) -> bool:
-        try:
-            return self._is_made(os.fstat(2))
-        except OSError:
-            return False
 
     def _is_made(self, found: os.stat_result) -> bool:
         return self._made is not None and os.path.samestat(found, self._made)

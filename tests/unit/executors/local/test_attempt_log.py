@@ -167,6 +167,22 @@ tell(log.end(may_be_reused=True))
     assert told == 4
 
 
+def test_the_log_of_a_task_that_closed_it_is_kept(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+attempt("r.0.1")
+log.begin("r.1.1")
+os.write(1, b"text")
+os.close(1)
+log.end(may_be_reused=True)
+attempt("r.2.1", "next")
+tell(0)
+""",
+    )
+    assert texts(tmp_path) == {"r/1.1.log": "text", "r/2.1.log": "next"}
+
+
 def test_output_that_is_no_log_of_ours_is_not_reused(tmp_path: Path) -> None:
     told = run(
         tmp_path,
