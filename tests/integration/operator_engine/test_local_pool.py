@@ -41,12 +41,14 @@ def make_local_task(rig: EngineRig, number: int, *, function: str = "noop", **pa
 def test_tasks_run_in_the_pool_and_their_logs_lie_in_the_store(
     rig: EngineRig, sink: ReportSink
 ) -> None:
-    tasks = [make_local_task(rig, number) for number in range(20)]
+    tasks = [make_local_task(rig, number, function="pass_on") for number in range(20)]
     sink.dispatch(tasks)
     ends = sink.wait_ends([task.attempt_id for task in tasks], 30)
     assert [end.state for end in ends] == ["succeeded"] * 20
     assert sink.counts["duplicate"] == 0
-    assert (rig.home / "artifacts" / "logs" / "rrun" / "0.1.log").exists()
+    for number in range(20):
+        log = rig.home / "artifacts" / "logs" / "rrun" / f"{number}.1.log"
+        assert "passed on" in log.read_text()
     assert sink.ask("GET", "/tasks/rrun.0.1/log").status == 200
 
 
