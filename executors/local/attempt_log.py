@@ -22,13 +22,15 @@ class AttemptLog:
         self._path = ""
         self._made: os.stat_result | None = None
         self._is_spare = False
+        self._is_begun = False
 
     def begin(self, attempt_id: str) -> None:
         """Send output to the log of an attempt.
 
         Raises `NotPlainError` where something else lies in its place, and `OSError` where it cannot
-        be opened.
+        be opened: then output still goes to the log before, which is not this attempt's.
         """
+        self._is_begun = False
         path = options.log_path(self._logs, attempt_id)
         folder = _open_or_make(os.path.dirname(path))
         try:
@@ -40,13 +42,18 @@ class AttemptLog:
         if opened is not None:
             self._redirect_to(opened)
         self._path = path
+        self._is_begun = True
 
     def end(self, *, may_be_reused: bool) -> int:
-        """Return the size of the log in bytes, of which nothing more is to come.
+        """Return the size of the log in bytes, of which nothing more is to come; 0 where the attempt
+        has none.
 
         It may be reused where the worker takes another task, and nothing is left that the former
         one started and that could write.
         """
+        if not self._is_begun:
+            self._is_spare = self._is_spare and may_be_reused
+            return 0
         self._is_spare = False
         try:
             found = os.fstat(1)

@@ -154,6 +154,22 @@ tell(attempt("r.1.1", "text"))
     assert texts(tmp_path) == {"r/1.1.log": "text"}
 
 
+def test_an_attempt_whose_log_cannot_be_opened_has_none_to_tell_of(tmp_path: Path) -> None:
+    (tmp_path / "q").write_text("no folder")
+    told = run(
+        tmp_path,
+        """
+attempt("r.0.1", "what the attempt before wrote")
+try:
+    log.begin("q.0.1")
+except OSError:
+    tell(log.end(may_be_reused=True))
+""",
+    )
+    assert told == 0
+    assert texts(tmp_path) == {"r/0.1.log": "what the attempt before wrote"}
+
+
 def test_a_size_is_told_where_errors_were_closed(tmp_path: Path) -> None:
     told = run(
         tmp_path,
