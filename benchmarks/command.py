@@ -19,7 +19,13 @@ from benchmarks.contenders import ChildContender, Contender, EngineContender, ma
 from benchmarks.databases import DatabaseMissingError, find_server_url, make_database
 from benchmarks.graphs import make_cases
 from benchmarks.machine import ROOT, describe_commit, describe_machine
-from benchmarks.measuring import measure_cases, measure_idle, measure_memory, measure_start
+from benchmarks.measuring import (
+    measure_cases,
+    measure_idle,
+    measure_memory,
+    measure_start,
+    wait_for_workers,
+)
 from benchmarks.report import NAMES, format_history_row, print_report
 from benchmarks.service import Service
 from benchmarks.targets import compare_with_targets
@@ -159,6 +165,8 @@ def _start_engine(
     if options.idle > 0:
         _say(f"{NAMES[kind]}: {options.idle:g} s idle")
         results["idle"][kind] = measure_idle(service, options.idle)
+    elif not options.quick:
+        wait_for_workers(service)
     memory = measure_memory(service)
     results["memory"][kind] = {"idle_mb": memory["all"], "idle_by_process": memory}
     engine = EngineContender(kind, service, options.format)

@@ -19,6 +19,8 @@ from benchmarks.service import Service
 
 _SETTLE_S = 3.0
 _SETTLE_TIMEOUT_S = 30.0
+_REST_S = 0.3
+"""What a contender does after its last result is seen belongs to nobody's time."""
 
 
 def measure_start(service: Service, file_format: str, home_is: str) -> dict[str, float]:
@@ -41,7 +43,7 @@ def measure_idle(service: Service, seconds: float) -> dict[str, Any]:
 
     After a start workers are still replaced by preloaded ones; that is waited for.
     """
-    is_settled = wait_until_settled(service.pid, min(_SETTLE_S, seconds), _SETTLE_TIMEOUT_S)
+    is_settled = wait_for_workers(service, min(_SETTLE_S, seconds))
     percent, shares = measure_idle_share(service.pid, seconds)
     return {
         "percent": round(percent, 2),
@@ -49,6 +51,11 @@ def measure_idle(service: Service, seconds: float) -> dict[str, Any]:
         "is_settled": is_settled,
         "by_process": {name: round(share, 3) for name, share in shares.items()},
     }
+
+
+def wait_for_workers(service: Service, quiet_s: float = _SETTLE_S) -> bool:
+    """Wait until the workers are those that serve from now on; false where that takes too long."""
+    return wait_until_settled(service.pid, quiet_s, _SETTLE_TIMEOUT_S)
 
 
 def measure_memory(service: Service) -> dict[str, float]:
@@ -66,7 +73,7 @@ def measure_cases(
     cases: Iterable[Case], contenders: list[Contender], n_repetitions: int, *, warms_up: bool
 ) -> dict[str, dict[str, Any]]:
     """Run every case with every contender in turn, `n_repetitions` times; seconds by case and
-    contender.
+    contender. Where they warm up first, the machine rests before each run.
     """
     figures: dict[str, dict[str, Any]] = {}
     for case in cases:
@@ -74,6 +81,7 @@ def measure_cases(
         cpu: dict[str, dict[str, float]] = {}
         for repetition in range(-1 if warms_up else 0, n_repetitions):
             for contender in contenders:
+                time.sleep(_REST_S if warms_up else 0.0)
                 took, used = _run_measured(contender, case)
                 if repetition >= 0:
                     seconds[contender.name].append(took)
