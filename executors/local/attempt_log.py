@@ -45,11 +45,10 @@ class AttemptLog:
         self._is_begun = True
 
     def end(self, *, may_be_reused: bool) -> int:
-        """Return the size of the log in bytes, of which nothing more is to come; 0 where the attempt
-        has none.
+        """Return the size of the log in bytes, of which nothing more is to come.
 
-        It may be reused where the worker takes another task, and nothing is left that the former
-        one started and that could write.
+        It is 0 where the attempt has none. The log may be reused where the worker takes another
+        task, and nothing is left that the former one started and that could write.
         """
         if not self._is_begun:
             self._is_spare = self._is_spare and may_be_reused
