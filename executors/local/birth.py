@@ -16,9 +16,12 @@ _OOM_SCORE = 500
 _ADOPTION_DEADLINE_S = 10.0
 
 
-def leave_parent(kept_fd: int, supervisor_pid: int) -> None:
+def leave_parent(kept_fd: int, supervisor_pid: int, between_pid: int = 0) -> None:
     """Keep one socket of all that was inherited; own session, default signals, no stdin; die when
     the supervisor dies.
+
+    `between_pid` is the process that forked this one and is about to end, where that is not the
+    supervisor.
     """
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1):
@@ -28,7 +31,7 @@ def leave_parent(kept_fd: int, supervisor_pid: int) -> None:
     linux.close_all_but({kept_fd})
     with contextlib.suppress(PermissionError):  # the leader of a session already
         os.setsid()
-    _await_parent(supervisor_pid)
+    _await_end(between_pid)
     linux.die_with_parent(supervisor_pid)
     linux.offer_to_oom_killer(_OOM_SCORE)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -37,11 +40,10 @@ def leave_parent(kept_fd: int, supervisor_pid: int) -> None:
     logging.root.handlers.clear()
 
 
-def _await_parent(supervisor_pid: int) -> None:
-    # A worker that the template forked becomes the supervisor's child when the process between
-    # them has ended, a moment from now.
+def _await_end(between_pid: int) -> None:
+    # Then this is a child of the supervisor, or of somebody else where that has died meanwhile.
     deadline = time.monotonic() + _ADOPTION_DEADLINE_S
-    while os.getppid() != supervisor_pid:
+    while between_pid and os.getppid() == between_pid:
         if time.monotonic() > deadline:
             os._exit(1)
         time.sleep(0.0002)

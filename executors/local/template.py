@@ -85,10 +85,11 @@ def _serve(sock: socket.socket, settings: PoolSettings, supervisor_pid: int) -> 
 
 
 def _fork_worker(channel: socket.socket, settings: PoolSettings, supervisor_pid: int) -> NoReturn:
+    between = os.getpid()
     try:
         pid = os.fork()
         if pid == 0:
-            worker_main(channel, settings, supervisor_pid)
+            worker_main(channel, settings, supervisor_pid, between)
         # Told before we end: when the worker becomes the supervisor's child, its pid is known.
         channel.sendall(encode_frame(msgspec.json.encode(WorkerWord(kind="born", pid=pid))))
     finally:

@@ -51,11 +51,14 @@ _decode_task = msgspec.json.Decoder(Task).decode
 
 
 def worker_main(
-    sock: socket.socket, settings: options.PoolSettings, supervisor_pid: int
+    sock: socket.socket,
+    settings: options.PoolSettings,
+    supervisor_pid: int,
+    between_pid: int = 0,
 ) -> NoReturn:
-    """Be a worker; for a process that was just forked."""
+    """Be a worker; for a process that was just forked, by `between_pid` if not the supervisor."""
     try:
-        birth.leave_parent(sock.fileno(), supervisor_pid)
+        birth.leave_parent(sock.fileno(), supervisor_pid, between_pid)
         Worker(sock, settings).run()
     except BaseException:  # noqa: BLE001 - nothing above may run in a forked process
         traceback.print_exc()
