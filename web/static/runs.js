@@ -12,6 +12,7 @@ const filter = document.getElementById("state");
 const more = document.getElementById("more");
 let shown = PAGE;
 let runs = [];
+let isLoaded = false;
 
 function fillFilter() {
   const chosen = filter.value;
@@ -39,7 +40,7 @@ function row(run) {
 
 function show() {
   rows.replaceChildren(...runs.map(row));
-  document.getElementById("empty").hidden = runs.length > 0;
+  document.getElementById("empty").hidden = !isLoaded || runs.length > 0;
 }
 
 async function refresh() {
@@ -47,6 +48,7 @@ async function refresh() {
     const state = filter.value ? `&state=${filter.value}` : "";
     const page = await get(`/runs?limit=${shown}${state}`);
     runs = page.items;
+    isLoaded = true;
     more.hidden = !page.next_cursor || shown >= 1000;
     showMessage("");
     show();
