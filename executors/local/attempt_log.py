@@ -50,8 +50,7 @@ class AttemptLog:
         It is 0 where the attempt has none. The log may be reused where the worker takes another
         task, and nothing is left that the former one started and that could write.
         """
-        if not self._is_begun:
-            self._is_spare = self._is_spare and may_be_reused
+        if not self._is_begun:  # nothing ran, so a spare log still is one
             return 0
         self._is_spare = False
         try:

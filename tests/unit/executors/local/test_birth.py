@@ -8,7 +8,7 @@ import sys
 import pytest
 
 SCRIPT = """
-import os, sys
+import os, sys, time
 from executors.local import birth
 birth._ADOPTION_DEADLINE_S = 3600.0
 birth.linux.adopt_orphans()
@@ -20,6 +20,8 @@ if between == 0:
     if os.fork() == 0:
         birth.leave_parent(writing, supervisor, between)
         os.write(writing, b"lives on")
+        os._exit(0)
+    time.sleep(0.3)  # it ends only when the worker waits for that
     os._exit(0)
 os.close(writing)
 os.waitpid(between, 0)
