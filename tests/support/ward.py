@@ -16,6 +16,7 @@ from executors.base import ExecutorSettings
 from executors.contract_tools import Ledger, is_alive
 from executors.local.client import LocalExecutor
 from tests.support import fault_operators
+from tests.support.length import BESIDE_OTHERS
 from tests.support.services import RunningService, run_serve
 from tests.support.waiting import wait_until
 
@@ -31,7 +32,8 @@ class Poison:
 
     `state` and `reason` are those of the task, `attempts` the reasons of its attempts, in order.
     `noticed_s`: within how many seconds after its deed (the last line that it wrote) its last
-    attempt has ended, or where it `is_crowd`, which takes its time to die, is being killed.
+    attempt has ended, or where it `is_crowd`, which takes its time to die, is being killed; on
+    cores that nobody else wants.
     """
 
     operator: str
@@ -96,13 +98,15 @@ class Ward:
         return task
 
     def check_slot_is_free(self, folder: Path) -> None:
-        """An innocent that the poison's slot alone can take succeeds within two seconds."""
+        """An innocent that the poison's slot alone can take succeeds within two seconds, or the
+        like beside other tests.
+        """
         began = time.monotonic()
         (follower,) = self.post_innocents(1, folder / "follower", Ledger(folder / "following"))
         (folder / "follower").touch()
         self.service.wait_for_run(follower, 20)
         took_s = time.monotonic() - began
-        assert took_s < 2.0, f"the slot was free again after {took_s:.1f} s only"
+        assert took_s < 2.0 * BESIDE_OTHERS, f"the slot was free again after {took_s:.1f} s only"
         self.check_untouched([follower])
 
     def _check_tree_is_dead(self, ledger: Ledger) -> None:
@@ -134,7 +138,8 @@ class Ward:
             if not ledger.path.exists():  # it was killed before it could write that it had grown up
                 return
         late_s = noticed_at - os.stat(ledger.path).st_mtime
-        assert late_s < poison.noticed_s, f"{poison.operator}: seen {late_s:.2f} s after the deed"
+        bound_s = poison.noticed_s * BESIDE_OTHERS
+        assert late_s < bound_s, f"{poison.operator}: seen {late_s:.2f} s after the deed"
 
     def _find_notice(self) -> float:
         """When the supervisor last said of an attempt that it is over its limit."""

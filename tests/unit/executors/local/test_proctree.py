@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -24,12 +25,18 @@ time.sleep(60)
 
 
 @pytest.fixture
-def family() -> Iterator[subprocess.Popen[bytes]]:
+def surname() -> str:
+    """What only this test's family is called: other tests have theirs at the same time."""
+    return f"数-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def family(surname: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process with two children and two grandchildren, in sessions of their own."""
     with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, "family-of-the-test"],
+        [sys.executable, "-c", SCRIPT, surname],
         stdout=subprocess.PIPE,
-        env={**os.environ, "FAMILY": "数"},
+        env={**os.environ, "FAMILY": surname},
     ) as process:
         assert process.stdout is not None
         assert process.stdout.read(5) == b"xxxxx"
@@ -67,12 +74,12 @@ def test_whole_tree_is_killed(family: subprocess.Popen[bytes]) -> None:
 
 
 def test_processes_are_found_by_environment_or_command_line(
-    family: subprocess.Popen[bytes],
+    family: subprocess.Popen[bytes], surname: str
 ) -> None:
     tree = {family.pid, *proctree.descendants_of(family.pid)}
-    assert set(proctree.find_marked("FAMILY=数", ["no such argument"])) == tree
-    assert set(proctree.find_marked("NO=1", ["family-of-the-test", "-c"])) == tree
-    assert proctree.find_marked("NO=1", ["family-of-the-test", "other"]) == []
+    assert set(proctree.find_marked(f"FAMILY={surname}", ["no such argument"])) == tree
+    assert set(proctree.find_marked("NO=1", [surname, "-c"])) == tree
+    assert proctree.find_marked("NO=1", [surname, "other"]) == []
 
 
 def test_memory_of_a_process_that_has_ended_is_nothing() -> None:
