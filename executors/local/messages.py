@@ -54,7 +54,7 @@ class WorkerWord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `born`: its process id, told by whoever forked it. `ready`: it takes tasks. `progress` and
     `end` carry an outcome; `end` also says why the worker should be replaced, if it should, how
-    long the attempt's log is, and why no cgroup could be entered.
+    long the attempt's log is, why no cgroup could be entered, and why a log was lost.
     """
 
     kind: Literal["born", "ready", "progress", "end"]
@@ -64,6 +64,7 @@ class WorkerWord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retire: str = ""
     log_bytes: int = 0
     cgroup_error: str = ""
+    log_error: str = ""
 
 
 class TemplateWord(msgspec.Struct, frozen=True, kw_only=True):

@@ -82,6 +82,7 @@ class Supervisor:
         self._desk = Desk(
             self._loop, self._outbox, self._paths.socket, self._on_command, self._book.stages
         )
+        self._watch.clear_logs()
         self._pool.start()
         log.info("pool_started slots=%d pid=%d", self._settings.n_slots, os.getpid())
         self._loop.run(self._flush)
@@ -166,6 +167,10 @@ class Supervisor:
             self._desk.close()
         self._pool.close()
         self._reaper.kill_all()
+        for attempt in self._book.attempts.values():
+            if attempt.stage == "started" and attempt.worker is not None:
+                self._watch.name_log(attempt, attempt.worker.pid)
+        self._watch.clear_logs()
         for groups in (self._settings.cages, self._settings.pens):
             if groups is not None:
                 groups.close()
@@ -278,6 +283,8 @@ class Supervisor:
             worker.attempt = None
             if word.cgroup_error:
                 log.warning("cgroup_refused pid=%d error=%s", worker.pid, word.cgroup_error)
+            if word.log_error:
+                log.warning("log_lost pid=%d error=%s", worker.pid, word.log_error)
             self._reaper.remove_cage(attempt)
             self._let_go(worker, word.retire)
 
@@ -308,8 +315,10 @@ class Supervisor:
     def _on_death(self, worker: WorkerRecord, result: os.waitid_result) -> None:
         attempt = worker.attempt
         if attempt is None:
+            self._watch.forget_worker(worker.pid)
             self._reaper.when_swept(lambda: self._reaper.remove_pen(worker.pid))
         else:
+            self._watch.name_log(attempt, worker.pid)
             killing = self._watch.killing(attempt)
             # With its pen shut for that, starts are refused too: it is not the attempt's fault.
             was_killed_here = bool(attempt.cause or attempt.detail)

@@ -13,7 +13,8 @@ import msgspec
 from executors.local import cgroups, pens, proctree
 from executors.local.book import Attempt, AttemptBook, Cause
 from executors.local.loop import Loop, Timer
-from executors.local.options import PoolSettings, log_path
+from executors.local.options import PoolPaths, PoolSettings, log_path
+from executors.local.unnamed_logs import UnnamedLogs
 from executors.plain_files import open_plain
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class Watch:
         self._cages = settings.cages
         self._pens = settings.pens
         self._logs = settings.executor.logs
+        paths = PoolPaths(settings.executor.home, settings.name)
+        self._unnamed = UnnamedLogs(self._logs, paths.socket)
         self._on_late = on_late
         self._on_excess = on_excess
         self._watched: dict[str, Attempt] = {}
@@ -86,6 +89,8 @@ class Watch:
             attempt.timers.append(report)
         else:
             self._tell_start(attempt)
+        if attempt.stage == "started" and attempt.worker is not None:
+            self.name_log(attempt, attempt.worker.pid)
         attempt.log_seen_at = time.monotonic() - waited_s
         self._watched[attempt.id] = attempt
         # Not only when it is the others' turn: it may write a gigabyte until then.
@@ -248,6 +253,23 @@ class Watch:
             size_bytes = 0
         attempt.dropped_log_bytes += max(0, size_bytes - limit_bytes)
         return min(size_bytes, limit_bytes) + attempt.dropped_log_bytes
+
+    def name_log(self, attempt: Attempt, worker_pid: int) -> None:
+        """See to it that the log of an attempt bears its name: people want to follow it, or its
+        worker has died.
+        """
+        try:
+            self._unnamed.give_name(worker_pid, attempt.id)
+        except OSError as error:
+            log.warning("log_not_named attempt_id=%s error=%s", attempt.id, error)
+
+    def forget_worker(self, worker_pid: int) -> None:
+        """Remove what a worker that has gone left for an attempt that it never got."""
+        self._unnamed.remove(worker_pid)
+
+    def clear_logs(self) -> None:
+        """Remove what all workers of this pool left so, when none of them lives."""
+        self._unnamed.clear()
 
     def finish_log(self, attempt: Attempt) -> int:
         """Cut the log of an attempt that has ended, say so at its end, and return its size."""

@@ -29,6 +29,7 @@ from executors.local import birth, linux, options, proctree
 from executors.local.attempt_log import AttemptLog
 from executors.local.confinement import Confinement
 from executors.local.messages import WorkerWord
+from executors.local.unnamed_logs import UnnamedLogs
 from executors.runtime.output_mask import flush_all_output
 from executors.runtime.threads import THREAD_VARIABLES
 from executors.transport.frames import FrameDecoder, encode_frame
@@ -86,10 +87,12 @@ class Worker:
         self._cwd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._environ = dict(os.environ)
         self._raw_environ = dict(_raw_environ())
-        self._work = options.PoolPaths(settings.executor.home, settings.name).work
+        paths = options.PoolPaths(settings.executor.home, settings.name)
+        self._work = paths.work
         self._base_bytes = 0
         self._n_base_files = 0.0
-        self._log = AttemptLog(settings.executor.logs)
+        logs = settings.executor.logs
+        self._log = AttemptLog(logs, UnnamedLogs(logs, paths.socket))
         self._confinement = Confinement(settings)
 
     def run(self) -> NoReturn:
@@ -170,6 +173,7 @@ class Worker:
             retire=retire,
             log_bytes=log_bytes,
             cgroup_error=self._confinement.take_error(),
+            log_error=self._log.take_error(),
         )
 
     @staticmethod

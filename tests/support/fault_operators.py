@@ -167,6 +167,38 @@ def speak(context: Context, params: SpeakParams) -> dict:
     return {}
 
 
+class SpeakAndWaitParams(Params):
+    text: str
+    gate: str
+    said: str = ""
+
+
+@fault("speak_and_wait", title="Write to the log, and go on when a gate file is there")
+def speak_and_wait(context: Context, params: SpeakAndWaitParams) -> dict:
+    os.write(1, params.text.encode())
+    if params.said:
+        Path(params.said).touch()
+    while not Path(params.gate).exists():
+        time.sleep(0.005)
+    return {}
+
+
+class SpeakAndDieParams(Params):
+    text: str
+    deed: Literal["segfault", "exit", "kill"]
+
+
+@fault("speak_and_die", title="Write to the log, and end the process at once")
+def speak_and_die(context: Context, params: SpeakAndDieParams) -> dict:
+    os.write(1, params.text.encode())
+    if params.deed == "segfault":
+        ctypes.string_at(0)
+    elif params.deed == "exit":
+        os._exit(3)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
 # The last change of the ledger is the deed, for whoever measures how soon it is noticed.
 class HogParams(Params):
     limit_mb: int = 4000

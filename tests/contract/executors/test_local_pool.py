@@ -314,20 +314,6 @@ def test_memory_limit_of_the_options_holds_for_tasks_without_one(
     assert "200 MiB" in end.message
 
 
-def test_log_is_cut_at_its_limit_and_says_so(start_pool: Pools, listen: Listen) -> None:
-    listener = listen(start_pool(workers=1, log_limit_bytes=10_000))
-    handle = submit(listener.executor, make_task("huge_log", params={"n_bytes": 160_000}))
-    end = listener.end_of(handle)
-    chunk = listener.executor.read_log(handle, 0, 1_000_000)
-    assert end.state == "succeeded"
-    assert chunk.text[:10_000] == "0123456789abcde\n" * 625
-    assert chunk.text[10_000:] == (
-        "\n[log cut: it reached its limit of 10000 bytes; at least 150000 more were dropped]\n"
-    )
-    assert end.log_bytes == chunk.size_bytes == len(chunk.text)
-    assert chunk.is_complete
-
-
 # --- template -------------------------------------------------------------------------------------
 
 

@@ -141,9 +141,11 @@ def bad_plant(context: Context, params: PlantParams, one: Any) -> dict[str, Any]
     elif params.what == "folder":
         (run_folder / str(params.index)).symlink_to(outside)
     elif params.what == "log":
+        logs.mkdir(exist_ok=True)  # as yet nobody has written anything
         (logs / f"{params.index}.1.log").symlink_to(outside)
     else:
-        logs.rename(logs.with_name("moved"))
+        if logs.exists():
+            logs.rename(logs.with_name("moved"))
         logs.symlink_to(outside)
     return {}
 

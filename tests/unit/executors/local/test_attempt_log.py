@@ -1,4 +1,4 @@
-"""The log of an attempt that wrote nothing becomes that of the next one."""
+"""The log of an attempt that wrote nothing serves the next one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from typing import Any
 
 import pytest
 
+from executors.local.unnamed_logs import UnnamedLogs
+
 HEAD = """
 import contextlib, json, os, sys
 from executors.local.attempt_log import AttemptLog
+from executors.local.unnamed_logs import UnnamedLogs
 logs = sys.argv[1]
 told = os.fdopen(os.dup(1), "w")
-log = AttemptLog(logs)
+unnamed = UnnamedLogs(logs, "/run/pool.sock")
+spare = unnamed.path(os.getpid())
+log = AttemptLog(logs, unnamed)
 
 def attempt(name, text="", *, may_be_reused=True):
     log.begin(name)
@@ -38,10 +43,10 @@ def run(logs: Path, script: str) -> Any:
 
 
 def texts(logs: Path) -> dict[str, str]:
-    return {str(path.relative_to(logs)): path.read_text() for path in logs.rglob("*.log")}
+    return {str(path.relative_to(logs)): path.read_text() for path in logs.glob("[!.]*/*.log")}
 
 
-def test_an_empty_log_is_renamed_and_one_with_text_stays(tmp_path: Path) -> None:
+def test_an_empty_log_serves_the_next_attempt_and_one_with_text_gets_a_name(tmp_path: Path) -> None:
     told = run(
         tmp_path,
         """
@@ -58,12 +63,12 @@ def test_a_log_that_something_else_may_write_to_is_not_reused(tmp_path: Path) ->
     run(
         tmp_path,
         """
-attempt("r.0.1", may_be_reused=False)
-attempt("r.1.1")
-tell(0)
+first, _ = attempt("r.0.1", may_be_reused=False)
+second, _ = attempt("r.1.1", "mine")
+tell(first == second)
 """,
     )
-    assert set(texts(tmp_path)) == {"r/0.1.log", "r/1.1.log"}
+    assert texts(tmp_path) == {"r/0.1.log": "", "r/1.1.log": "mine"}
 
 
 @pytest.mark.parametrize(
@@ -72,13 +77,26 @@ tell(0)
         "os.dup2(os.open(os.devnull, os.O_WRONLY), 1)",
         "os.dup2(os.open(os.devnull, os.O_WRONLY), 2)",
         "for number in range(3): os.close(number)",
-        "os.unlink(logs + '/r/0.1.log')",
-        "os.rename(logs + '/r/0.1.log', logs + '/mine')\n"
-        "open(logs + '/r/0.1.log', 'w').write('false')",
-        "os.rename(logs + '/r/0.1.log', logs + '/mine')\n"
-        "os.symlink(logs + '/mine', logs + '/r/0.1.log')",
+        "os.unlink(spare)",
+        "os.rename(spare, logs + '/mine')\nopen(spare, 'w').write('false')",
+        "os.rename(spare, logs + '/mine')\nos.symlink(logs + '/mine', spare)",
+        "os.rename(spare, logs + '/mine')\nos.mkdir(spare)",
+        "os.rename(os.path.dirname(spare), logs + '/mine')",
+        "os.rename(os.path.dirname(spare), logs + '/mine')\n"
+        "os.mkdir(logs + '/elsewhere')\n"
+        "os.symlink(logs + '/elsewhere', os.path.dirname(spare))",
     ],
-    ids=["output", "errors", "closed", "deleted", "replaced", "link"],
+    ids=[
+        "output",
+        "errors",
+        "closed",
+        "deleted",
+        "replaced",
+        "link",
+        "folder",
+        "moved",
+        "folder link",
+    ],
 )
 def test_what_a_task_has_meddled_with_is_not_reused(tmp_path: Path, meddling: str) -> None:
     run(
@@ -94,14 +112,15 @@ tell(0)
     )
     assert texts(tmp_path)["q/0.1.log"] == "next!"
     assert not (tmp_path / "q" / "0.1.log").is_symlink()
-    assert not (tmp_path / "mine").exists() or not (tmp_path / "mine").read_text()
+    assert not list(tmp_path.glob("elsewhere/*"))
+    assert not (tmp_path / "mine").is_file() or not (tmp_path / "mine").read_text()
 
 
 def test_what_lies_there_already_is_kept(tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "1.1.log").write_text("former ")
     run(tmp_path, """tell([attempt("r.0.1"), attempt("r.1.1", "and present")])""")
-    assert texts(tmp_path) == {"r/0.1.log": "", "r/1.1.log": "former and present"}
+    assert texts(tmp_path) == {"r/1.1.log": "former and present"}
 
 
 def test_a_reused_log_is_written_to_as_a_new_one(tmp_path: Path) -> None:
@@ -117,7 +136,6 @@ tell([os.get_blocking(1), bool(fcntl.fcntl(2, fcntl.F_GETFL) & os.O_APPEND)])
 """,
     )
     assert told == [True, True]
-    assert set(texts(tmp_path)) == {"r/1.1.log"}
 
 
 def test_a_link_in_the_place_of_the_runs_folder_is_refused(tmp_path: Path) -> None:
@@ -211,3 +229,51 @@ tell(log.end(may_be_reused=True))
     )
     assert told == 4
     assert texts(tmp_path) == {"r/0.1.log": "text"}
+
+
+def test_a_log_that_got_its_name_meanwhile_is_kept_and_not_reused(tmp_path: Path) -> None:
+    told = run(
+        tmp_path,
+        """
+sizes = []
+for number, text in enumerate(["", "text"]):
+    log.begin(f"r.{number}.1")
+    unnamed.give_name(os.getpid(), f"r.{number}.1")
+    os.write(1, text.encode())
+    sizes.append(log.end(may_be_reused=True))
+tell([*sizes, attempt("r.2.1", "next")[1]])
+""",
+    )
+    assert told == [0, 4, 4]
+    assert texts(tmp_path) == {"r/0.1.log": "", "r/1.1.log": "text", "r/2.1.log": "next"}
+
+
+def test_what_lies_in_the_way_of_a_name_costs_the_log_and_is_told_once(tmp_path: Path) -> None:
+    told = run(
+        tmp_path,
+        """
+log.begin("r.0.1")
+os.write(1, b"text")
+open(logs + "/r", "w").close()
+size = log.end(may_be_reused=True)
+tell([size, log.take_error(), log.take_error(), attempt("q.0.1", "next")[1]])
+""",
+    )
+    size, error, again, after = told
+    assert (size, again, after) == (0, "", 4)
+    assert error.startswith("r.0.1: ")
+    assert texts(tmp_path) == {"q/0.1.log": "next"}
+
+
+def test_a_pool_removes_its_own_unnamed_logs_alone(tmp_path: Path) -> None:
+    ours, others = UnnamedLogs(str(tmp_path), "/a.sock"), UnnamedLogs(str(tmp_path), "/b.sock")
+    paths = [Path(logs.path(pid)) for logs in (ours, others) for pid in (1, 2)]
+    paths[0].parent.mkdir()
+    for path in paths:
+        path.touch()
+    ours.remove(1)
+    assert [path.exists() for path in paths] == [False, True, True, True]
+    ours.clear()
+    assert [path.exists() for path in paths] == [False, False, True, True]
+    ours.give_name(1, "r.0.1")
+    assert not (tmp_path / "r").exists(), "there was none"
