@@ -20,6 +20,7 @@ from dag_engine.storage import failures
 from dag_engine.storage.by_index import HintedSqliteCompiler
 from dag_engine.storage.connections import SqliteConnector, TimeLimit, make_connector
 from dag_engine.storage.errors import DatabaseUnavailableError, ForkedDatabaseError
+from dag_engine.storage.shared_commits import SharedCommits
 from dag_engine.storage.write_lock import WriteLock
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Database:
             path = self.connector.path
             self.write_lock = WriteLock(path.with_name(path.name + ".lock"))
         self._pid = os.getpid()
+        self._shared = SharedCommits()
         self._limit = TimeLimit()
         self.engine = self._make_engine()
 
@@ -129,6 +131,12 @@ class Database:
             If the database could not be used in time.
         """
         return self._repeat(self._write_once, work, _Limits(deadline_s, work_s))
+
+    def run_shared_txn(self, work: Callable[[Connection], T], *, work_s: float | None = None) -> T:
+        """Run `work` as `run_txn` does, in one transaction with what other threads write so at the
+        same time. It is for short work, since the others wait for it.
+        """
+        return self._shared.run(work, lambda each: self.run_txn(each, work_s=work_s))
 
     def read(
         self,

@@ -37,6 +37,8 @@ from dag_engine.storage.rows import (
 )
 
 _ACCEPT_LIMIT_S = 10.0
+_MOST_SHARED = 200
+"""A run of more tasks has a transaction of its own: it takes more than ten milliseconds."""
 _FIRST_STATE = "pending"
 _runs, _plans = tables.runs, tables.run_plans
 # Made once: to put a statement together costs as much as to carry it out.
@@ -105,7 +107,10 @@ def accept_run(
         bulk.insert_rows(connection, tables.run_needs, list(_NEED_COLUMNS), needs)
         return AcceptedRun(_run([row[column.name] for column in _RUN_COLUMNS]), is_new=True)
 
-    return database.run_txn(work, work_s=dags.STORE_LIMIT_S if store else _ACCEPT_LIMIT_S)
+    work_s = dags.STORE_LIMIT_S if store else _ACCEPT_LIMIT_S
+    if len(tasks) > _MOST_SHARED:
+        return database.run_txn(work, work_s=work_s)
+    return database.run_shared_txn(work, work_s=work_s)
 
 
 def _new_row(new: NewRun, run_id: str, now: dt.datetime) -> dict[str, Any]:
