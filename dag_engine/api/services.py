@@ -16,6 +16,7 @@ from dag_engine.api.durations import RequestDurations
 from dag_engine.api.errors import ApiError
 from dag_engine.api.feed import RunFeed
 from dag_engine.api.flood import FloodGate
+from dag_engine.api.hints import StartHints
 from dag_engine.api.scheduler_client import SchedulerClient
 from dag_engine.api.streams import StreamSlots
 from dag_engine.api.wellbeing import Since
@@ -93,6 +94,7 @@ class Services:
         self.run_counts = AgedFigure(lambda: stored_runs.count_runs(self.database))
         self.open_tasks = AgedFigure(lambda: stored_runs.count_open(self.database).tasks)
         self.scheduler = SchedulerClient(self._find_leader, self.secret)
+        self.hints = StartHints(self.scheduler.hint)
         self.feed = RunFeed(self.scheduler.leader, self.secret)
         self.is_stopping = False
         self._lock = threading.RLock()

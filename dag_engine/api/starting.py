@@ -153,14 +153,16 @@ def accept(
     key: IdempotencyKey | None,
     definition: NewDag | None = None,
 ) -> Response:
-    """Accept a run, with its definition where that is new, tell the scheduler, and answer 202."""
+    """Accept a run, with its definition where that is new, note it for the scheduler, and answer
+    202.
+    """
     accepted = stored_runs.accept_run(
         services.database, new, definition=definition, idempotency_key=key
     )
     if accepted.is_new:
         services.flood.note_start(new.namespace)
         services.plans.note_new(new.namespace, accepted.run.id, new.plan)
-        services.scheduler.hint([accepted.run.id])
+        services.hints.note(accepted.run.id)
     return answer_started(accepted.run)
 
 

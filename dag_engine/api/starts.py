@@ -56,6 +56,13 @@ def start_file(query: Query) -> Response:
     data, media_type = read_body(DAG_LIMIT_BYTES), dag_media_type()
     options = _convert_options(dict(query))
     key = read_key("start_file", options, media_type, body=data)
+    with here.hints.gathered():
+        return _start_document(here, data, media_type, options, key)
+
+
+def _start_document(
+    here: Services, data: bytes, media_type: str, options: StartOptions, key: IdempotencyKey | None
+) -> Response:
     if (answer := _let_in(here, key, is_dry=options.dry_run)) is not None:
         return answer
     known = Known(here)
@@ -89,11 +96,12 @@ def start_dag(query: Query, dag_id: str) -> Response:
     here = services()
     options = read_json(StartOptions, may_be_empty=True)
     key = read_key("start_dag", dag_id, options)
-    if (answer := _let_in(here, key, is_dry=options.dry_run)) is not None:
-        return answer
-    found = stored_dags.get_dag(here.database, caller().namespace, dag_id)
-    version = options.version or found.current.version
-    return _start_version(here, dag_id, version, options, key)
+    with here.hints.gathered():
+        if (answer := _let_in(here, key, is_dry=options.dry_run)) is not None:
+            return answer
+        found = stored_dags.get_dag(here.database, caller().namespace, dag_id)
+        version = options.version or found.current.version
+        return _start_version(here, dag_id, version, options, key)
 
 
 @starts.call(
@@ -107,6 +115,11 @@ def retry_run(query: Query, run_id: str) -> Response:
     """
     here = services()
     key = read_key("retry_run", run_id) or make_key(f"retry:{run_id}", "retry_run", run_id)
+    with here.hints.gathered():
+        return _start_again(here, run_id, key)
+
+
+def _start_again(here: Services, run_id: str, key: IdempotencyKey) -> Response:
     if (answer := _let_in(here, key)) is not None:
         return answer
     run = stored_runs.get_run(here.database, caller().namespace, run_id)
