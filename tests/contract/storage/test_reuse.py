@@ -154,7 +154,7 @@ def test_hold_and_mark_wait_for_each_other(
     go_on.set()
     for thread in threads:
         thread.join(20)
-    assert done == [("first", True), ("second", False)]
+    assert dict(done) == {"first": True, "second": False}
 
 
 def test_an_artifact_that_is_not_as_it_was_stored_is_told(tmp_path: Path) -> None:
