@@ -9,11 +9,10 @@ from collections.abc import Callable
 
 from executors.local.loop import Loop
 from executors.transport.errors import FrameTooLargeError
-from executors.transport.frames import FrameDecoder, encode_frame
+from executors.transport.frames import READ_SIZE, FrameDecoder, encode_frame
 
 log = logging.getLogger(__name__)
 
-_READ_SIZE = 256 * 1024
 _BACKLOG_LIMIT_BYTES = 256 * 1024 * 1024
 
 
@@ -105,7 +104,7 @@ class Channel:
     def read(self) -> None:
         """Read what has come, and hand it on."""
         try:
-            data = self._sock.recv(_READ_SIZE)
+            data = self._sock.recv(READ_SIZE)
         except BlockingIOError:
             return
         except OSError:

@@ -32,14 +32,13 @@ from executors.local.messages import WorkerWord
 from executors.local.unnamed_logs import UnnamedLogs
 from executors.runtime.output_mask import flush_all_output
 from executors.runtime.threads import THREAD_VARIABLES
-from executors.transport.frames import FrameDecoder, encode_frame
+from executors.transport.frames import READ_SIZE, FrameDecoder, encode_frame
 
 Runner = Callable[
     [Task, ExecutorSettings, Callable[[Outcome], None], Callable[[], bool]],
     Outcome,
 ]
 
-_READ_SIZE = 256 * 1024
 _OUTCOME_LIMIT_BYTES = 4 * 1024 * 1024
 _PROGRESS_EVERY_S = 0.1
 _NEEDED_BY_ALL = "pydantic.main"
@@ -116,7 +115,7 @@ class Worker:
 
     def _receive(self) -> bytes:
         try:
-            return self._sock.recv(_READ_SIZE)
+            return self._sock.recv(READ_SIZE)
         except ConnectionResetError:  # the supervisor is gone
             return b""
 

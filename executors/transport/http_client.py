@@ -16,8 +16,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from executors.transport.errors import ConnectionFailedError
-
-_READ_SIZE = 256 * 1024
+from executors.transport.frames import READ_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +195,7 @@ class HttpClient:
             sock.sendall(memoryview(message)[n_sent:])
         reader = _ReplyReader()
         while not reader.is_complete:
-            data = sock.recv(_READ_SIZE)
+            data = sock.recv(READ_SIZE)
             if not data:
                 self._take_end(reader)
                 break

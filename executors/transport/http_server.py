@@ -19,12 +19,13 @@ from urllib.parse import parse_qsl, unquote
 import httptools
 import msgspec
 
+from executors.transport.frames import READ_SIZE
+
 log = logging.getLogger(__name__)
 
 _HEADER_LIMIT_BYTES = 64 * 1024
 _IDLE_TIMEOUT_S = 300.0
 _ACCEPT_PAUSE_S = 0.1
-_READ_SIZE = 256 * 1024
 
 
 @dataclass(slots=True)
@@ -83,7 +84,7 @@ class _RequestReader:
         end.
         """
         while not self._complete:
-            data = self._sock.recv(_READ_SIZE)
+            data = self._sock.recv(READ_SIZE)
             if not data:
                 return None
             if not self._has_head:
