@@ -55,7 +55,7 @@ _LOCK_BY_LOOKUP = (
     .where(_dags.c.namespace == sa.bindparam("in"), _dags.c.lookup == sa.bindparam("key"))
     .with_for_update()
 )
-_INSERT_DAG, _INSERT_VERSION, _INSERT_PART = _dags.insert(), _versions.insert(), _parts.insert()
+_PART_COLUMNS = ("dag_id", "version", "kind", "part", "namespace", "data")
 _OPERATOR_COLUMNS = (
     "dag_id", "version", "idx", "namespace", "operator", "algorithm", "data_type", "family", "title"
 )  # fmt: skip
@@ -177,7 +177,7 @@ def _insert_dag(connection: Connection, new: NewDag, pieces: list[bytes]) -> Dag
         "updated_at": now,
     }
     try:
-        connection.execute(_INSERT_DAG, values)
+        bulk.insert_row(connection, _dags, values)
     except IntegrityError as error:
         if not is_duplicate(error):
             raise
@@ -238,19 +238,9 @@ def _insert_version(
         "created_by": new.created_by,
         "created_at": now,
     }
-    connection.execute(_INSERT_VERSION, values)
-    parts = [
-        {
-            "dag_id": dag_id,
-            "version": version,
-            "kind": "source",
-            "part": part,
-            "namespace": new.namespace,
-            "data": data,
-        }
-        for part, data in enumerate(pieces)
-    ]
-    connection.execute(_INSERT_PART, parts)
+    bulk.insert_row(connection, _versions, values)
+    parts = [(*place, "source", part, new.namespace, data) for part, data in enumerate(pieces)]
+    bulk.insert_rows(connection, _parts, list(_PART_COLUMNS), parts)
     bulk.insert_rows(
         connection,
         tables.operators,

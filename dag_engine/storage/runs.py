@@ -41,8 +41,6 @@ _MOST_SHARED = 200
 """A run of more tasks has a transaction of its own: it takes more than ten milliseconds."""
 _FIRST_STATE = "pending"
 _runs, _plans = tables.runs, tables.run_plans
-# Made once: to put a statement together costs as much as to carry it out.
-_INSERT_RUN, _INSERT_PART = _runs.insert(), _plans.insert()
 # In the order in which `_run` takes them.
 _RUN_COLUMNS = tables.columns(
     _runs,
@@ -56,6 +54,7 @@ _TASK_COLUMNS = (
     "run_id", "idx", "namespace", "operator", "algorithm", "title", "executor", "queue",
     "fingerprint", "state",
 )  # fmt: skip
+_PART_COLUMNS = ("run_id", "part", "namespace", "data")
 _NEED_COLUMNS = ("run_id", "source_run", "namespace")
 
 
@@ -142,7 +141,7 @@ def _new_row(new: NewRun, run_id: str, now: dt.datetime) -> dict[str, Any]:
 
 def _insert_run(connection: Connection, row: dict[str, Any]) -> bool:
     try:
-        connection.execute(_INSERT_RUN, row)
+        bulk.insert_row(connection, _runs, row)
     except IntegrityError as error:
         # The id is ours alone, so this is our own former try, whose commit broke off and went
         # through after all.
@@ -153,11 +152,8 @@ def _insert_run(connection: Connection, row: dict[str, Any]) -> bool:
 
 
 def _insert_parts(connection: Connection, namespace: str, run_id: str, pieces: list[bytes]) -> None:
-    rows = [
-        {"run_id": run_id, "part": part, "namespace": namespace, "data": data}
-        for part, data in enumerate(pieces)
-    ]
-    connection.execute(_INSERT_PART, rows)
+    rows = [(run_id, part, namespace, data) for part, data in enumerate(pieces)]
+    bulk.insert_rows(connection, _plans, list(_PART_COLUMNS), rows)
 
 
 def _task_rows(new: NewRun, run_id: str) -> list[tuple[Any, ...]]:
