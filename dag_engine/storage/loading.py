@@ -24,6 +24,28 @@ _TASK_COLUMNS = tables.columns(
     "run_id idx operator state reason_code reason attempt engine_id n_failures n_losses "
     "not_before started_at ended_at progress metrics",
 )
+_runs, _tasks, _plans, _outputs = (
+    tables.runs.c, tables.tasks.c, tables.run_plans.c, tables.artifacts.c
+)  # fmt: skip
+_IDS: sa.BindParameter[str] = sa.bindparam("ids", expanding=True)
+# Made once: to put a statement together costs as much as to carry it out.
+_RUNS = sa.select(
+    _runs.run_id, _runs.namespace, _runs.state, _runs.reason_code, _runs.reason, _runs.priority,
+    _runs.created_at, _runs.started_at, _runs.last_seq,
+).where(_runs.run_id.in_(_IDS))  # fmt: skip
+_PLAN_PARTS = (
+    sa.select(_plans.run_id, _plans.data)
+    .where(_plans.run_id.in_(_IDS))
+    .order_by(_plans.run_id, _plans.part)
+)
+_TASKS = (
+    sa.select(*_TASK_COLUMNS).where(_tasks.run_id.in_(_IDS)).order_by(_tasks.run_id, _tasks.idx)
+)
+_OUTPUTS = (
+    sa.select(_outputs.run_id, _outputs.idx, _outputs.ref)
+    .where(_outputs.run_id.in_(_IDS))
+    .order_by(_outputs.run_id, _outputs.idx, _outputs.port)
+)
 
 
 def batches(values: list[Any], size: int = _IDS_AT_ONCE) -> Iterator[list[Any]]:
@@ -47,17 +69,12 @@ def load_runs(connection: Connection, run_ids: list[str]) -> list[StoredRun]:
 
 
 def _load_some(connection: Connection, ids: list[str]) -> Iterator[StoredRun]:
-    runs, plans = tables.runs.c, tables.run_plans.c
     pieces: dict[str, list[bytes]] = defaultdict(list)
-    for run_id, data in connection.execute(
-        sa.select(plans.run_id, plans.data)
-        .where(plans.run_id.in_(ids))
-        .order_by(plans.run_id, plans.part)
-    ):
+    for run_id, data in connection.execute(_PLAN_PARTS, {"ids": ids}):
         pieces[run_id].append(data)
     tasks = _load_tasks(connection, ids)
     outputs = _load_outputs(connection, ids)
-    for row in connection.execute(sa.select(tables.runs).where(runs.run_id.in_(ids))):
+    for row in connection.execute(_RUNS, {"ids": ids}):
         yield StoredRun(
             run_id=row.run_id,
             namespace=row.namespace,
@@ -75,13 +92,8 @@ def _load_some(connection: Connection, ids: list[str]) -> Iterator[StoredRun]:
 
 
 def _load_tasks(connection: Connection, ids: list[str]) -> dict[str, list[TaskRow]]:
-    columns = tables.tasks.c
     loaded: dict[str, list[TaskRow]] = defaultdict(list)
-    for row in connection.execute(
-        sa.select(*_TASK_COLUMNS)
-        .where(columns.run_id.in_(ids))
-        .order_by(columns.run_id, columns.idx)
-    ):
+    for row in connection.execute(_TASKS, {"ids": ids}):
         task = TaskRow(*row)
         task.reason = task.reason or ""
         task.progress = json_value(row.progress)
@@ -93,13 +105,8 @@ def _load_tasks(connection: Connection, ids: list[str]) -> dict[str, list[TaskRo
 def _load_outputs(
     connection: Connection, ids: list[str]
 ) -> dict[str, dict[int, list[ArtifactRef]]]:
-    columns = tables.artifacts.c
     loaded: dict[str, dict[int, list[ArtifactRef]]] = defaultdict(lambda: defaultdict(list))
-    for run_id, index, ref in connection.execute(
-        sa.select(columns.run_id, columns.idx, columns.ref)
-        .where(columns.run_id.in_(ids))
-        .order_by(columns.run_id, columns.idx, columns.port)
-    ):
+    for run_id, index, ref in connection.execute(_OUTPUTS, {"ids": ids}):
         loaded[run_id][index].append(_ref_decoder.decode(ref))
     return defaultdict(dict, {run_id: dict(ports) for run_id, ports in loaded.items()})
 
