@@ -55,11 +55,19 @@ class StartHints:
             if not self._n_starting:
                 runs = self._take()
             elif self._untold and self._timer is None:
-                self._timer = threading.Timer(self._longest_s, self._tell_late)
-                self._timer.daemon = True
-                self._timer.start()
+                runs = self._set_timer()
         if runs:
             self._tell(runs)
+
+    def _set_timer(self) -> list[str]:
+        """See to it that they are told of in time; give them back where no thread is to be had."""
+        self._timer = threading.Timer(self._longest_s, self._tell_late)
+        self._timer.daemon = True
+        try:
+            self._timer.start()
+        except RuntimeError:
+            return self._take()
+        return []
 
     def _tell_late(self) -> None:
         with self._lock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from dag_engine.api.hints import StartHints
@@ -47,6 +49,22 @@ def test_a_run_is_not_kept_waiting_by_a_start_that_takes_long() -> None:
                 told.hints.note(run_id)
             wait_until(lambda run_id=run_id: [run_id] in told.told)
     assert told.told == [["r1"], ["r2"]], "none is told of again"
+
+
+def test_a_run_is_told_of_at_once_where_no_thread_is_to_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", refuse)
+    told = Told(LONG_S)
+    with told.hints.gathered():
+        for run_id in ("r1", "r2"):
+            with told.hints.gathered():
+                told.hints.note(run_id)
+            assert told.told[-1] == [run_id]
+    assert told.told == [["r1"], ["r2"]]
 
 
 def test_a_start_that_fails_tells_of_the_others_alone() -> None:
