@@ -16,8 +16,8 @@ class AttemptLog:
 
     It bears no name at first (see `UnnamedLogs`). One that stayed empty serves the next attempt as
     it is: to make a file takes milliseconds where many were deleted lately, for then ext4 looks
-    long for an inode, and to rename one for every attempt still costs as much as half of what else
-    a worker does for it. So an attempt that wrote nothing may have no log.
+    long for an inode, and to rename one for every attempt still takes a sixth of what a no-op does
+    in a worker. So an attempt that wrote nothing may have no log.
     """
 
     def __init__(self, logs: str, unnamed: UnnamedLogs) -> None:

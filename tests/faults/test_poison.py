@@ -17,8 +17,7 @@ from tests.support.ward import LOG_LIMIT_BYTES, MAX_PROCESSES, Poison, Ward, ope
 
 N_ROUNDS = 3 if IS_LONG else 1
 N_OUTPUT_BYTES = 1_000_000_000
-# What a fast disk takes while the watcher waits for its turn, for which others may be in the way.
-OVERSHOOT_BYTES = 600_000_000 if IS_LONG else 900_000_000
+OVERSHOOT_BYTES = 600_000_000  # what a fast disk takes while the watcher waits for its turn
 FOUR_KILLED = ("killed",) * 4
 
 POISONS = (

@@ -16,7 +16,7 @@ from executors.base import ExecutorSettings
 from executors.contract_tools import Ledger, is_alive
 from executors.local.client import LocalExecutor
 from tests.support import fault_operators
-from tests.support.length import BESIDE_OTHERS
+from tests.support.length import IS_LONG
 from tests.support.services import RunningService, run_serve
 from tests.support.waiting import wait_until
 
@@ -32,8 +32,7 @@ class Poison:
 
     `state` and `reason` are those of the task, `attempts` the reasons of its attempts, in order.
     `noticed_s`: within how many seconds after its deed (the last line that it wrote) its last
-    attempt has ended, or where it `is_crowd`, which takes its time to die, is being killed; on
-    cores that nobody else wants.
+    attempt has ended, or where it `is_crowd`, which takes its time to die, is being killed.
     """
 
     operator: str
@@ -66,7 +65,19 @@ class Ward:
         self._pool.close()
 
     def give(self, poison: Poison) -> str:
-        """Let a poison run among innocents, check what everybody may expect; gives its run."""
+        """Let a poison run among innocents, check what everybody may expect; gives its run.
+
+        The short form runs beside other tests, so one that was noticed late is given once more:
+        what is slow is late again, a machine that gave no turn for a moment is not.
+        """
+        run_id, late_s = self._give_once(poison)
+        if late_s >= poison.noticed_s and not IS_LONG:
+            run_id, late_s = self._give_once(poison)
+        assert late_s < poison.noticed_s, f"{poison.operator}: seen {late_s:.2f} s after the deed"
+        return run_id
+
+    def _give_once(self, poison: Poison) -> tuple[str, float]:
+        """Give a poison; gives its run, and how late it was noticed."""
         self._n_runs += 1
         folder = self._folder / f"{self._n_runs}"
         folder.mkdir()
@@ -82,8 +93,7 @@ class Ward:
         self._check_tree_is_dead(ledger)
         gate.touch()
         self.check_untouched(innocents)
-        self._check_was_noticed(poison, task, ledger)
-        return run_id
+        return run_id, self._measure_notice(poison, task, ledger)
 
     def wait_for_end(self, run_id: str, poison: Poison) -> dict[str, Any]:
         """Wait for the end of a poison's run; it must bear its right name."""
@@ -98,15 +108,13 @@ class Ward:
         return task
 
     def check_slot_is_free(self, folder: Path) -> None:
-        """An innocent that the poison's slot alone can take succeeds within two seconds, or the
-        like beside other tests.
-        """
+        """An innocent that the poison's slot alone can take succeeds within two seconds."""
         began = time.monotonic()
         (follower,) = self.post_innocents(1, folder / "follower", Ledger(folder / "following"))
         (folder / "follower").touch()
         self.service.wait_for_run(follower, 20)
         took_s = time.monotonic() - began
-        assert took_s < 2.0 * BESIDE_OTHERS, f"the slot was free again after {took_s:.1f} s only"
+        assert took_s < 2.0, f"the slot was free again after {took_s:.1f} s only"
         self.check_untouched([follower])
 
     def _check_tree_is_dead(self, ledger: Ledger) -> None:
@@ -130,16 +138,16 @@ class Ward:
             for task in self.service.get(f"/api/v1/runs/{run_id}/tasks")["items"]:
                 assert task["attempt"] == 1, task
 
-    def _check_was_noticed(self, poison: Poison, task: dict[str, Any], ledger: Ledger) -> None:
-        """It was noticed soon after the deed, which is when the ledger was written last."""
+    def _measure_notice(self, poison: Poison, task: dict[str, Any], ledger: Ledger) -> float:
+        """Tell how long after the deed, which is when the ledger was written last, it was noticed;
+        in seconds.
+        """
         noticed_at = _moment(task["attempts"][-1]["ended_at"])
         if poison.is_crowd:
             noticed_at = self._find_notice()
             if not ledger.path.exists():  # it was killed before it could write that it had grown up
-                return
-        late_s = noticed_at - os.stat(ledger.path).st_mtime
-        bound_s = poison.noticed_s * BESIDE_OTHERS
-        assert late_s < bound_s, f"{poison.operator}: seen {late_s:.2f} s after the deed"
+                return 0.0
+        return noticed_at - os.stat(ledger.path).st_mtime
 
     def _find_notice(self) -> float:
         """When the supervisor last said of an attempt that it is over its limit."""

@@ -26,6 +26,15 @@ def run_short_tasks(listener: Listener) -> None:
         listener.end_of(submit(listener.executor, make_task("ok")))
 
 
+def start_warm(start_pool: Pools, listen: Listen) -> tuple[PoolProcess, Listener]:
+    """Start a pool whose only worker has an unnamed log."""
+    pool = start_pool(workers=1)
+    listener = listen(pool)
+    run_short_tasks(listener)
+    assert len(unnamed_logs(pool)) == 1
+    return pool, listener
+
+
 def test_log_can_be_followed_while_the_task_runs(
     start_pool: Pools, listen: Listen, tmp_path: Path
 ) -> None:
@@ -43,9 +52,7 @@ def test_log_can_be_followed_while_the_task_runs(
 def test_last_words_of_a_task_that_kills_its_worker_are_kept(
     start_pool: Pools, listen: Listen, deed: str
 ) -> None:
-    pool = start_pool(workers=1)
-    listener = listen(pool)
-    run_short_tasks(listener)
+    pool, listener = start_warm(start_pool, listen)
     params = {"text": "last words\n", "deed": deed}
     handle = submit(listener.executor, make_task("speak_and_die", params=params))
     end = listener.end_of(handle)
@@ -58,10 +65,7 @@ def test_last_words_of_a_task_that_kills_its_worker_are_kept(
 def test_what_a_task_wrote_is_kept_when_its_pool_is_stopped(
     start_pool: Pools, listen: Listen, tmp_path: Path
 ) -> None:
-    pool = start_pool(workers=1)
-    listener = listen(pool)
-    run_short_tasks(listener)
-    assert len(unnamed_logs(pool)) == 1
+    pool, listener = start_warm(start_pool, listen)
     said = tmp_path / "said"
     params = {"text": "so far\n", "gate": str(tmp_path / "never"), "said": str(said)}
     handle = submit(listener.executor, make_task("speak_and_wait", params=params))
@@ -73,9 +77,7 @@ def test_what_a_task_wrote_is_kept_when_its_pool_is_stopped(
 
 
 def test_unnamed_logs_go_with_their_workers(start_pool: Pools, listen: Listen) -> None:
-    pool = start_pool(workers=1)
-    listener = listen(pool)
-    run_short_tasks(listener)
+    pool, listener = start_warm(start_pool, listen)
     (former,) = unnamed_logs(pool)
     (worker,) = [worker["pid"] for worker in listener.executor.status()["workers"]]
     os.kill(worker, signal.SIGKILL)

@@ -60,7 +60,7 @@ tell([attempt("ra.0.1"), attempt("rb.0.1", "b"), attempt("rb.1.1"), attempt("rb.
 
 
 def test_a_log_that_something_else_may_write_to_is_not_reused(tmp_path: Path) -> None:
-    run(
+    is_reused = run(
         tmp_path,
         """
 first, _ = attempt("r.0.1", may_be_reused=False)
@@ -68,6 +68,7 @@ second, _ = attempt("r.1.1", "mine")
 tell(first == second)
 """,
     )
+    assert not is_reused
     assert texts(tmp_path) == {"r/0.1.log": "", "r/1.1.log": "mine"}
 
 
