@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import time
@@ -33,6 +34,7 @@ _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 2.0
 _SLOW_S = 1.0
 _LEAST_S = 0.05
+_BUSY_LIMIT = "busy_limit_ms"
 
 
 class _Limits:
@@ -228,7 +230,11 @@ class Database:
     def _limit_answers(self, connection: Connection, seconds: float) -> None:
         raw: Any = connection.connection.dbapi_connection
         if self.dialect == "sqlite":
-            raw.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
+            # In tenths of a second it is mostly what it was, and need not be said again.
+            limit_ms = 100 * math.ceil(10 * seconds)
+            if connection.info.get(_BUSY_LIMIT) != limit_ms:
+                raw.execute(f"PRAGMA busy_timeout={limit_ms}")
+                connection.info[_BUSY_LIMIT] = limit_ms
             return
         limit = min(float(self.config.read_timeout_s), seconds)
         # PyMySQL reads these before every packet, and has no public way to change them.

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from dag_engine.core.changes import StoredEngine, StoredRun, TaskRow
 from dag_engine.core.plan import Plan
+from dag_engine.core.states import RunState, TaskState
 from dag_engine.storage import chunks, tables
 from executors.base import ArtifactRef
 
@@ -69,12 +70,15 @@ def load_runs(connection: Connection, run_ids: list[str]) -> list[StoredRun]:
 
 
 def _load_some(connection: Connection, ids: list[str]) -> Iterator[StoredRun]:
-    pieces: dict[str, list[bytes]] = defaultdict(list)
-    for run_id, data in connection.execute(_PLAN_PARTS, {"ids": ids}):
-        pieces[run_id].append(data)
-    tasks = _load_tasks(connection, ids)
-    outputs = _load_outputs(connection, ids)
-    for row in connection.execute(_RUNS, {"ids": ids}):
+    rows = connection.execute(_RUNS, {"ids": ids}).all()
+    plans = _load_plans(connection, ids)
+    # What nobody has taken up is as it was accepted: its tasks wait, and nothing came out of them.
+    begun = [row.run_id for row in rows if row.state != RunState.PENDING]
+    tasks = _load_tasks(connection, begun)
+    outputs = _load_outputs(connection, begun)
+    for row in rows:
+        plan = plans[row.run_id]
+        is_begun = row.state != RunState.PENDING
         yield StoredRun(
             run_id=row.run_id,
             namespace=row.namespace,
@@ -85,14 +89,27 @@ def _load_some(connection: Connection, ids: list[str]) -> Iterator[StoredRun]:
             created_at=row.created_at,
             started_at=row.started_at,
             last_seq=row.last_seq,
-            plan=_plan_decoder.decode(chunks.join(pieces[row.run_id])),
-            tasks=tasks[row.run_id],
-            outputs=outputs[row.run_id],
+            plan=plan,
+            tasks=tasks[row.run_id] if is_begun else _make_tasks(row.run_id, plan),
+            outputs=outputs.get(row.run_id, {}),
         )
+
+
+def _load_plans(connection: Connection, ids: list[str]) -> dict[str, Plan]:
+    pieces: dict[str, list[bytes]] = defaultdict(list)
+    for run_id, data in connection.execute(_PLAN_PARTS, {"ids": ids}):
+        pieces[run_id].append(data)
+    return {run_id: _plan_decoder.decode(chunks.join(data)) for run_id, data in pieces.items()}
+
+
+def _make_tasks(run_id: str, plan: Plan) -> list[TaskRow]:
+    return [TaskRow(run_id, task.index, task.operator, TaskState.PENDING) for task in plan.tasks]
 
 
 def _load_tasks(connection: Connection, ids: list[str]) -> dict[str, list[TaskRow]]:
     loaded: dict[str, list[TaskRow]] = defaultdict(list)
+    if not ids:
+        return loaded
     for row in connection.execute(_TASKS, {"ids": ids}):
         task = TaskRow(*row)
         task.reason = task.reason or ""
@@ -106,9 +123,11 @@ def _load_outputs(
     connection: Connection, ids: list[str]
 ) -> dict[str, dict[int, list[ArtifactRef]]]:
     loaded: dict[str, dict[int, list[ArtifactRef]]] = defaultdict(lambda: defaultdict(list))
+    if not ids:
+        return {}
     for run_id, index, ref in connection.execute(_OUTPUTS, {"ids": ids}):
         loaded[run_id][index].append(_ref_decoder.decode(ref))
-    return defaultdict(dict, {run_id: dict(ports) for run_id, ports in loaded.items()})
+    return {run_id: dict(ports) for run_id, ports in loaded.items()}
 
 
 def load_engines(connection: Connection) -> list[StoredEngine]:

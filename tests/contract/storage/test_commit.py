@@ -296,8 +296,8 @@ def test_a_commit_waits_for_locks_and_survives_a_deadlock(server_database: Datab
         finally:
             cursor.execute("ROLLBACK")
             committer.join()
-    [loaded] = store.load_runs([run_id])
-    assert [task.state for task in loaded.tasks] == ["ready", "ready"]
+    stored = tasks.list_tasks(server_database, "default", run_id).items
+    assert [task.state for task in stored] == ["ready", "ready"]
     store.close()
 
 
