@@ -1,5 +1,9 @@
 """Which ready task goes to which operator engine: queues with limits, labels, priorities, windows.
 
+An engine's window is its slots and a reserve, so that no slot waits for news. It is measured in
+places, and what takes a moment takes only a part of one: a hundred no-ops are done before the next
+ones could be there, and a hundred long tasks would wait for one engine while another has room.
+
 Ready tasks lie in buckets of equal needs (queue, executor, labels), each a heap, and engines with
 room are known by executor, so that the price of placing a task grows neither with the number of
 those that wait nor with that of the engines which are full.
@@ -14,11 +18,12 @@ from dataclasses import dataclass, field
 
 from dag_engine.core.live import Decision, LiveRun, LiveTask, attempt_id_of
 from dag_engine.core.machine import hand_out, hold_back
-from dag_engine.core.states import WAITING_TASK_STATES
+from dag_engine.core.paces import PLACE, Paces
+from dag_engine.core.states import WAITING_TASK_STATES, TaskState
 from dag_engine.core.twins import Twins
 
 SMALLEST_RESERVE = 16
-"""An engine is handed at least this many tasks beyond its slots, so that no slot waits for news."""
+"""An engine has at least so many places beyond its slots."""
 REASONS_REWRITTEN = 1000
 """So many waiting tasks of a bucket get a new reason at most when what they wait for changes."""
 SAME_WORK = "same_work"
@@ -31,12 +36,15 @@ _Key = tuple[int, dt.datetime, str, int]
 
 @dataclass(slots=True)
 class Engine:
-    """An operator engine as the placement sees it: what it bears, and what is out at it."""
+    """An operator engine as the placement sees it: what it bears, and what is out at it.
+
+    `taken` counts by executor the parts of places that are taken.
+    """
 
     engine_id: str
     labels: dict[str, str] = field(default_factory=dict)
     slots: dict[str, int] = field(default_factory=dict)
-    n_open: dict[str, int] = field(default_factory=dict)
+    taken: dict[str, int] = field(default_factory=dict)
     is_alive: bool = True
     is_leaving: bool = False
 
@@ -44,14 +52,24 @@ class Engine:
         """Tell whether it has the executor and bears all the labels."""
         return executor in self.slots and all(self.labels.get(k) == v for k, v in labels)
 
-    def room(self, executor: str) -> int:
-        """Return how many more tasks of an executor it may be handed."""
+    def has_room(self, executor: str) -> bool:
+        """Tell whether it may be handed one more task of an executor."""
         slots = self.slots.get(executor, 0)
-        return slots + max(SMALLEST_RESERVE, slots) - self.n_open.get(executor, 0)
+        places = slots + max(SMALLEST_RESERVE, slots)
+        return self.taken.get(executor, 0) < places * PLACE
 
     def load(self, executor: str) -> float:
         """Return the share of its slots that is taken; may be over 1."""
-        return self.n_open.get(executor, 0) / max(1, self.slots.get(executor, 0))
+        return self.taken.get(executor, 0) / (PLACE * max(1, self.slots.get(executor, 0)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Out:
+    """An attempt that is out: of which task, where, and how many parts of a place it takes."""
+
+    task: LiveTask
+    engine: Engine | None
+    weight: int
 
 
 @dataclass(slots=True)
@@ -76,7 +94,7 @@ class _Seats:
         heap, executor = self._heap, self._executor
         while heap:
             load, engine_id, engine = heap[0]
-            if engine.room(executor) <= 0:
+            if not engine.has_room(executor):
                 heapq.heappop(heap)
             elif engine.load(executor) > load:  # it was handed something since
                 heapq.heapreplace(heap, (engine.load(executor), engine_id, engine))
@@ -95,10 +113,11 @@ class Placement:
     limits: Mapping[str, int | None] = field(default_factory=dict)
     engines: dict[str, Engine] = field(default_factory=dict)
     twins: Twins = field(default_factory=Twins)
+    _paces: Paces = field(default_factory=Paces)
     _roomy: dict[str, dict[str, Engine]] = field(default_factory=dict)
     _buckets: dict[Needs, _Bucket] = field(default_factory=dict)
     _offered: set[tuple[str, int]] = field(default_factory=set)
-    _out: dict[str, tuple[Engine | None, str, str]] = field(default_factory=dict)
+    _out: dict[str, _Out] = field(default_factory=dict)
     _n_queued: dict[str, int] = field(default_factory=dict)
 
     def admit(self, engine: Engine) -> None:
@@ -201,22 +220,25 @@ class Placement:
         self.twins.note_out(attempt_id, run, task)
         engine = self.engines.get(engine_id)
         executor, queue = task.plan.executor, task.plan.queue
+        weight = self._paces.weigh(executor, task.plan.algorithm)
         if engine is not None:
-            engine.n_open[executor] = engine.n_open.get(executor, 0) + 1
+            engine.taken[executor] = engine.taken.get(executor, 0) + weight
             self._note_room(engine, executor)
         self._n_queued[queue] = self._n_queued.get(queue, 0) + 1
-        self._out[attempt_id] = (engine, executor, queue)
+        self._out[attempt_id] = _Out(task, engine, weight)
 
     def count_back(self, attempt_id: str) -> list[tuple[LiveRun, LiveTask]]:
         """Count an attempt as no longer out; returns the tasks that have waited for its result."""
-        entry = self._out.pop(attempt_id, None)
-        if entry is None:
+        gone = self._out.pop(attempt_id, None)
+        if gone is None:
             return []
-        engine, executor, queue = entry
-        if engine is not None:
-            engine.n_open[executor] -= 1
-            self._note_room(engine, executor)
-        self._n_queued[queue] -= 1
+        plan, row = gone.task.plan, gone.task.row
+        if gone.engine is not None:
+            gone.engine.taken[plan.executor] -= gone.weight
+            self._note_room(gone.engine, plan.executor)
+        self._n_queued[plan.queue] -= 1
+        if gone.task.state is TaskState.SUCCEEDED and row.started_at and row.ended_at:
+            self._paces.note(plan.executor, plan.algorithm, row.ended_at - row.started_at)
         return self.twins.note_back(attempt_id)
 
     def waiting(self) -> dict[str, int]:
@@ -250,7 +272,7 @@ class Placement:
 
     def _note_room(self, engine: Engine, executor: str) -> None:
         roomy = self._roomy.setdefault(executor, {})
-        if self.engines.get(engine.engine_id) is engine and engine.room(executor) > 0:
+        if self.engines.get(engine.engine_id) is engine and engine.has_room(executor):
             roomy[engine.engine_id] = engine
         else:
             roomy.pop(engine.engine_id, None)

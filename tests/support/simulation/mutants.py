@@ -16,6 +16,7 @@ from dag_engine.core import (
     live,
     machine,
     moves,
+    paces,
     placement,
     retries,
     twins,
@@ -136,9 +137,16 @@ MUTANTS = (
     ),
     Mutant(
         "an engine's window has no end",
-        placement.Engine.room,
-        "- self.n_open.get(executor, 0)",
-        "",
+        placement.Engine.has_room,
+        "return self.taken.get(executor, 0) < places * PLACE",
+        "return True",
+        54,
+    ),
+    Mutant(
+        "long work takes an eighth of a place",
+        paces.Paces.weigh,
+        "return min(PLACE, 1 + int(PLACE * seconds / _PLACE_S))",
+        "return 1",
         54,
     ),
     Mutant(

@@ -125,7 +125,7 @@ class World:
     def script(self, task: Task) -> Script:
         """Draw what an attempt will do."""
         chance = self.chance
-        duration_s = chance.choice((0.005, 0.03, 0.2, 1.0, 2.0))
+        duration_s = chance.choice((0.0005, 0.03, 0.2, 1.0, 2.0))
         end: str | None = "succeeded"
         curse = self._curse(task)
         if curse is not None:

@@ -1,10 +1,12 @@
 import datetime as dt
 
+import msgspec
 import pytest
 
 from dag_engine.core import machine
 from dag_engine.core import placement as placement_module
 from dag_engine.core.live import Decision, LiveRun, attempt_id_of
+from dag_engine.core.paces import PLACE
 from dag_engine.core.placement import Engine, Placement
 from tests.support.live_runs import NOON, ended, make_run, states_of
 
@@ -27,9 +29,15 @@ def _round(placement: Placement, out: Decision) -> list[tuple[str, str]]:
     return sent
 
 
-def _end(placement: Placement, run: LiveRun, index: int, out: Decision) -> None:
+def _end(
+    placement: Placement, run: LiveRun, index: int, out: Decision, took_s: float | None = None
+) -> None:
     attempt_id = attempt_id_of(run.run_id, index, run.tasks[index].row.attempt)
-    machine.attempt_ended(run, index, ended(attempt_id), out)
+    outcome = ended(attempt_id)
+    if took_s is not None:
+        ended_at = NOON + dt.timedelta(seconds=took_s)
+        outcome = msgspec.structs.replace(outcome, started_at=NOON, ended_at=ended_at)
+    machine.attempt_ended(run, index, outcome, out)
     for _, closed in out.closed:
         placement.count_back(closed)
 
@@ -57,6 +65,44 @@ def test_a_large_engine_gets_twice_its_slots() -> None:
     placement = Placement()
     _engines(placement, Engine("e1", slots={"local": 20}))
     assert len(_place(placement, _wide(60))) == 40
+
+
+def test_what_is_known_to_be_brief_takes_an_eighth_of_a_place() -> None:
+    placement = Placement()
+    _engines(placement, Engine("e1", slots={"local": 4}))
+    run = _wide(200)
+    assert len(_place(placement, run)) == 20
+    out = Decision(now=NOON)
+    _end(placement, run, 0, out, took_s=0.0002)
+    # One place is free, which eight brief ones share; the others were handed out as unknown.
+    assert len(_round(placement, out)) == 8
+    for index in range(1, 20):
+        _end(placement, run, index, out, took_s=0.0002)
+    assert len(_round(placement, out)) == 8 * 20 - 8
+
+
+def test_after_one_long_attempt_no_more_are_handed_out_than_usual() -> None:
+    placement = Placement()
+    _engines(placement, Engine("e1", slots={"local": 4}))
+    run = _wide(200)
+    _place(placement, run)
+    out = Decision(now=NOON)
+    for index in range(19):
+        _end(placement, run, index, out, took_s=0.0002)
+    _end(placement, run, 19, out, took_s=60)
+    assert len(_round(placement, out)) == 20
+
+
+def test_an_attempt_gives_back_what_it_took_however_long_others_took_since() -> None:
+    placement = Placement()
+    engine = Engine("e1", slots={"local": 4})
+    _engines(placement, engine)
+    run = _wide(4)
+    _place(placement, run)
+    out = Decision(now=NOON)
+    for index, took_s in enumerate((0.0001, 60, 0.0001, 0.004)):
+        _end(placement, run, index, out, took_s=took_s)
+    assert engine.taken == {"local": 0}
 
 
 def test_work_is_spread_by_load() -> None:
@@ -163,7 +209,7 @@ def test_nothing_is_kept_of_what_was_handed_out() -> None:
     assert placement.waiting() == {"default": 0}
     assert not placement._out
     assert not placement._offered
-    assert placement.engines["e1"].n_open == {"local": 0}
+    assert placement.engines["e1"].taken == {"local": 0}
     assert all(not bucket.unexplained for bucket in placement._buckets.values())
 
 
@@ -193,7 +239,7 @@ def test_each_of_many_that_wait_is_told_why_at_first_and_the_first_ones_what_cha
     assert _place(placement, run) == []
     placement.explain(Decision(now=NOON))
     assert [task.row.reason_code for task in run.tasks] == ["no_engine"] * 6
-    _engines(placement, Engine("e1", slots={"local": 0}, n_open={"local": 16}))
+    _engines(placement, Engine("e1", slots={"local": 0}, taken={"local": 16 * PLACE}))
     later = make_run([], "r2", details={"t": {}})
     assert _place(placement, later) == []
     out = Decision(now=NOON)
