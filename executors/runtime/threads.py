@@ -21,6 +21,7 @@ THREAD_VARIABLES = (
     "LOKY_MAX_CPU_COUNT",
 )
 """Each attempt sets them anew, so that nobody needs to put them back."""
+_ENCODED = [(name, name.encode()) for name in THREAD_VARIABLES]
 _applied: tuple[int, tuple[str, ...]] | None = None
 
 
@@ -30,8 +31,10 @@ def announce_threads(cpu: float) -> None:
     joblib looks there each time that it starts workers for `n_jobs=-1`.
     """
     wanted = str(_count_threads(cpu))
-    for name in THREAD_VARIABLES:
-        if os.environ.get(name) != wanted:
+    # Looked at as they are stored: the mapping's face encodes each name and decodes each value.
+    raw, value = os.environ._data, wanted.encode()  # type: ignore[attr-defined]  # stable since 3.9
+    for name, encoded in _ENCODED:
+        if raw.get(encoded) != value:
             os.environ[name] = wanted
 
 
