@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks.client import BenchmarkError
 from benchmarks.contenders import ChildContender, Contender, EngineContender, make_warm_up_case
 from benchmarks.databases import DatabaseMissingError, find_server_url, make_database
+from benchmarks.further import measure_in_flight, measure_work
 from benchmarks.graphs import make_cases
 from benchmarks.machine import ROOT, describe_commit, describe_machine
 from benchmarks.measuring import (
@@ -31,6 +32,7 @@ from benchmarks.service import Service
 from benchmarks.targets import compare_with_targets
 
 _N_WORKERS = 2
+_PARTS = ["graphs", "work", "in_flight"]
 
 CAVEATS = [
     "Everything runs on one machine and shares its cores: the clients, the engine, the database "
@@ -42,6 +44,8 @@ CAVEATS = [
     "Connections are open and workers warm when the clock starts, for all of them; every file "
     "posted differs from those before, and the benchmark's algorithms are not cached.",
     "No-ops show what the engine adds to each task. Where tasks take seconds, it hardly shows.",
+    "Real work and many tasks in flight are measured on SQLite. The script keeps nothing: no "
+    "artifact, no model, no record that it ran.",
     "A figure of a database server depends on its settings: innodb_flush_log_at_trx_commit other "
     "than 1 is fast and loses runs.",
 ]
@@ -51,6 +55,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(prog="benchmarks/run.py", description=__doc__)
     cases = list(make_cases())
+    parser.add_argument("--parts", default=",".join(_PARTS), help=f"some of {','.join(_PARTS)}")
     parser.add_argument("--cases", default=",".join(cases), help=f"some of {','.join(cases)}")
     parser.add_argument("--databases", default="sqlite,mysql", help="some of sqlite,mysql; or none")
     parser.add_argument("--others", default="pool,dask,ray", help="some of pool,dask,ray; or none")
@@ -65,6 +70,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small, once: shows that it runs")
     options = parser.parse_args(arguments)
     for name, known in (
+        ("parts", _PARTS),
         ("cases", cases),
         ("databases", ["sqlite", "mysql", "none"]),
         ("others", ["pool", "dask", "ray", "none"]),
@@ -102,11 +108,21 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "memory": {},
         "titles": {},
         "cases": {},
+        "work": {},
+        "in_flight": {},
         "caveats": list(CAVEATS),
     }
     try:
-        with ExitStack() as stack:
-            _measure_in(scratch, options, results, stack)
+        if "graphs" in options.parts:
+            with ExitStack() as stack:
+                _measure_in(scratch, options, results, stack)
+        if "work" in options.parts:
+            _say("Real work")
+            n_rounds = options.repeat
+            results["work"] = measure_work(scratch, n_rounds, is_quick=options.quick)
+        if "in_flight" in options.parts:
+            _say("Many tasks in flight")
+            results["in_flight"] = measure_in_flight(scratch, is_quick=options.quick)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return results

@@ -28,10 +28,12 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
 @contextmanager
 def running_service(
-    database_url: str, results: dict[str, Any]
+    database_url: str, results: dict[str, Any], scratch: Path | None = None
 ) -> Iterator[tuple[Service, ApiClient]]:
-    """Run a service with an empty home; note in `results` where, and how busy that was."""
-    with tempfile.TemporaryDirectory(prefix="dagengine_benchmark_") as folder:
+    """Run a service with an empty home, in `scratch` or a temporary folder; note in `results`
+    where, and how busy that was.
+    """
+    with tempfile.TemporaryDirectory(prefix="dagengine_benchmark_", dir=scratch) as folder:
         results["machine"] = describe_machine(Path(folder))
         results["commit"] = describe_commit()
         results["database"] = database_url.partition("://")[0] or "sqlite"

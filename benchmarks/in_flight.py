@@ -40,13 +40,17 @@ def main() -> None:
     parser.add_argument("--tasks", default="1000,10000,100000")
     given = parser.parse_args()
     results: dict[str, Any] = {}
+    loads = [int(n) for n in given.tasks.split(",")]
     with running_service(given.database_url, results) as (service, client):
-        dag_id = _store_dag(client)
-        _measure(client, service, dag_id, _LAYERS * _WIDTH)
-        results["loads"] = [
-            _measure(client, service, dag_id, int(n)) for n in given.tasks.split(",")
-        ]
+        results["loads"] = measure_loads(service, client, loads)
     print(write_results(results, given.json), end="")
+
+
+def measure_loads(service: Service, client: ApiClient, loads: list[int]) -> list[dict[str, Any]]:
+    """Measure one load after the other, each so many tasks; a first run warms up."""
+    dag_id = _store_dag(client)
+    _measure(client, service, dag_id, _LAYERS * _WIDTH)
+    return [_measure(client, service, dag_id, n_tasks) for n_tasks in loads]
 
 
 def _store_dag(client: ApiClient) -> str:

@@ -24,6 +24,8 @@ def print_report(results: dict[str, Any], findings: list[Finding]) -> None:
     print("; ".join([*results["databases"].values(), *_list_versions(results["others"])]))
     _print_cases(results)
     _print_services(results)
+    _print_work(results["work"])
+    _print_in_flight(results["in_flight"])
     if results["settings"]["is_profiled"]:
         _print_profile(results["cases"])
     if findings:
@@ -142,6 +144,36 @@ def _print_services(results: dict[str, Any]) -> None:
         if any(figure is not None for figure in figures):
             cells = ["" if figure is None else form.format(figure) for figure in figures]
             rows.append([title, *cells])
+    print(format_table(rows))
+
+
+def _print_work(work: dict[str, Any]) -> None:
+    if not work:
+        return
+    print("\nReal work, warm, against a straight script: seconds, median")
+    rows = [["", "engine", "script", "ratio"]]
+    for figures in work.values():
+        engine_s, script_s = (figures[who]["median_s"] for who in ("engine", "script"))
+        rows.append(
+            [figures["title"], f"{engine_s:.3f}", f"{script_s:.3f}", f"{engine_s / script_s:.2f}"]
+        )
+    print(format_table(rows))
+
+
+def _print_in_flight(loads: dict[str, Any]) -> None:
+    if not loads:
+        return
+    print("\nTasks in flight, runs of a hundred no-ops")
+    rows = [["tasks", "in flight when posted", "ms a task", "processor ms a task"]]
+    rows += [
+        [
+            f"{load['tasks']:,}",
+            f"{load['in_flight_when_posted']:,}",
+            f"{load['ms_a_task']:.2f}",
+            f"{load['cpu_ms_a_task']:.2f}",
+        ]
+        for load in loads.values()
+    ]
     print(format_table(rows))
 
 

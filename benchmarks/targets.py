@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.credit import WARM_LIMIT
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -58,6 +60,22 @@ TARGETS = [
     Target("first", "idle, of one core", 2.0, "idle.sqlite.percent", unit="%"),
     *_make_ratios("next", "dask", {"chain": 0.5, "wide": 1.0, "layered": 1.0, "concurrent": 1.0}),
     *_make_ratios("next", "ray", {"chain": 1.6}),
+    Target(
+        "next",
+        "credit file, warm / script",
+        WARM_LIMIT,
+        "work.credit.engine",
+        "work.credit.script",
+        "×",
+    ),
+    Target(
+        "next",
+        "a task with 100,000 in flight / with 1,000",
+        1.2,
+        "in_flight.100000.ms_a_task",
+        "in_flight.1000.ms_a_task",
+        "×",
+    ),
     Target("next", "cold start to ready", 3.0, "start.sqlite.first_s", unit="s"),
     Target("next", "idle, of one core", 1.0, "idle.sqlite.percent", unit="%"),
     Target("next", "memory of everything, idle", 450.0, "memory.sqlite.idle_mb", unit="MB"),

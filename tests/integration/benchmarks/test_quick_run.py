@@ -6,19 +6,21 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
+WHO = ("engine", "script")
 
 
-def test_quick_benchmark_runs_every_case_with_every_contender(tmp_path: Path) -> None:
+def run_quickly(tmp_path: Path, *options: str) -> tuple[dict[str, Any], str]:
+    """Return what was measured, and what was printed."""
     output = tmp_path / "results.json"
     ran = subprocess.run(
         [
             sys.executable,
             str(ROOT / "benchmarks" / "run.py"),
             "--quick",
-            "--databases=sqlite",
-            "--others=pool",
+            *options,
             f"--scratch={tmp_path}",
             f"--output={output}",
         ],
@@ -28,7 +30,14 @@ def test_quick_benchmark_runs_every_case_with_every_contender(tmp_path: Path) ->
         timeout=55,
     )
     assert ran.returncode == 0, ran.stderr
-    results = json.loads(output.read_text(encoding="utf-8"))
+    assert [path for path in tmp_path.iterdir() if path != output] == []
+    return json.loads(output.read_text(encoding="utf-8")), ran.stdout
+
+
+def test_quick_benchmark_runs_every_case_with_every_contender(tmp_path: Path) -> None:
+    results, printed = run_quickly(
+        tmp_path, "--parts=graphs", "--databases=sqlite", "--others=pool"
+    )
     assert {name: set(figures) for name, figures in results["cases"].items()} == {
         name: {"sqlite", "pool"} for name in ("chain", "wide", "layered", "concurrent")
     }
@@ -37,5 +46,23 @@ def test_quick_benchmark_runs_every_case_with_every_contender(tmp_path: Path) ->
     assert results["memory"]["sqlite"]["after_mb"] > 50
     assert results["machine"]["python"]
     assert results["caveats"]
-    assert "chain of 5" in ran.stdout
-    assert [path for path in tmp_path.iterdir() if path != output] == []
+    assert "chain of 5" in printed
+    assert results["work"] == results["in_flight"] == {}
+
+
+def test_real_work_is_measured_against_a_straight_script(tmp_path: Path) -> None:
+    results, printed = run_quickly(tmp_path, "--parts=work")
+    assert {name: len(part["operators"]) for name, part in results["work"].items()} == {
+        "credit": 6,
+        "demo": 10,
+    }
+    assert all(part[who]["median_s"] > 0 for part in results["work"].values() for who in WHO)
+    assert "the front end's credit file, 1,000 rows" in printed
+    assert results["cases"] == {}
+
+
+def test_tasks_in_flight_are_measured(tmp_path: Path) -> None:
+    results, printed = run_quickly(tmp_path, "--parts=in_flight")
+    assert list(results["in_flight"]) == ["100", "200"]
+    assert all(load["ms_a_task"] > 0 for load in results["in_flight"].values())
+    assert "Tasks in flight" in printed

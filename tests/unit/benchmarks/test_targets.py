@@ -38,6 +38,17 @@ def test_single_figure_is_compared_with_the_limit() -> None:
     assert find(results, "first", "idle, of one core").is_met is False
 
 
+def test_real_work_is_compared_with_the_script_and_many_tasks_with_few() -> None:
+    results = {
+        "work": {"credit": {"engine": {"median_s": 1.2}, "script": {"median_s": 1.0}}},
+        "in_flight": {"1000": {"ms_a_task": 0.8}, "100000": {"ms_a_task": 0.6}},
+    }
+    work = find(results, "next", "credit file, warm / script")
+    assert (work.value, work.is_met) == (1.2, False)
+    many = find(results, "next", "a task with 100,000 in flight / with 1,000")
+    assert (many.value, many.is_met) == (0.6 / 0.8, True)
+
+
 def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
     finding = find(make_results(sqlite=0.15), "first", "chain on sqlite / dask")
     assert (finding.value, finding.is_met) == (None, None)
