@@ -21,6 +21,7 @@ from dag_engine.storage import failures
 from dag_engine.storage.by_index import HintedSqliteCompiler
 from dag_engine.storage.connections import SqliteConnector, TimeLimit, make_connector
 from dag_engine.storage.errors import DatabaseUnavailableError, ForkedDatabaseError
+from dag_engine.storage.kept_connections import KeptConnections
 from dag_engine.storage.shared_commits import SharedCommits
 from dag_engine.storage.write_lock import WriteLock
 
@@ -82,6 +83,7 @@ class Database:
         self._shared = SharedCommits()
         self._limit = TimeLimit()
         self.engine = self._make_engine()
+        self._kept = KeptConnections(self.engine.connect, config.pool_size)
 
     def _make_engine(self) -> Engine:
         engine = sa.create_engine(
@@ -185,7 +187,7 @@ class Database:
         return pause_s
 
     def _read_once(self, work: Callable[[Connection], T], limits: _Limits) -> T:
-        with self._limit.set(limits.left_s()), self.engine.connect() as connection:
+        with self._limit.set(limits.left_s()), self._kept.lent() as connection:
             self._limit_answers(connection, limits.left_s())
             if limits.is_long and self.dialect == "mysql":
                 # A server that hangs is found out by a question that is answered at once.
@@ -204,7 +206,7 @@ class Database:
             self.write_lock.release()
 
     def _write_unlocked(self, work: Callable[[Connection], T], limits: _Limits) -> T:
-        with self._limit.set(limits.left_s()), self.engine.connect() as connection:
+        with self._limit.set(limits.left_s()), self._kept.lent() as connection:
             self._limit_answers(connection, limits.left_s())
             connection.exec_driver_sql(
                 "BEGIN IMMEDIATE" if self.dialect == "sqlite" else "START TRANSACTION"
@@ -246,9 +248,14 @@ class Database:
         if os.getpid() != self._pid:
             raise ForkedDatabaseError(self._pid, os.getpid())
 
-    def close(self) -> None:
-        """Close all connections of the pool."""
+    def drop_connections(self) -> None:
+        """Close all connections that nobody uses."""
+        self._kept.clear()
         self.engine.dispose()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.drop_connections()
         if self.write_lock is not None:
             self.write_lock.close()
 

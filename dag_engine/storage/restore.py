@@ -86,7 +86,7 @@ def restore(database: Database, source: Path) -> Restored:
     backup = verify(source)
     _check_revision(source, backup)
     patient = Database(database.url, replace(database.config, read_timeout_s=_PATIENCE_S))
-    database.engine.dispose()  # our own idle connections are no users
+    database.drop_connections()  # our own idle connections are no users
     try:
         former = _check_unused(patient)
         fill = _replace_file if patient.path is not None else _refill_server
@@ -124,12 +124,12 @@ def _check_unused(database: Database) -> _Former:
         return _Former()
     try:
         epoch = _check_leader(database)
-        database.engine.dispose()
+        database.drop_connections()
         _check_file_unused(database.path)
     except (sa.exc.DBAPIError, sqlite3.DatabaseError) as error:
         if not is_damaged(error):
             raise
-        database.engine.dispose()
+        database.drop_connections()
         _check_damaged_unused(database.path)
         return _Former(is_damaged=True)
     return _Former(epoch)
@@ -139,7 +139,7 @@ def _check_server_unused(database: Database) -> _Former:
     migrate.make_database(database)
     epoch = _check_leader(database)
     users = database.read(_find_connections)
-    database.engine.dispose()
+    database.drop_connections()
     if users:
         raise DatabaseInUseError(", ".join(users))
     return _Former(epoch)
