@@ -30,10 +30,16 @@ def _round(placement: Placement, out: Decision) -> list[tuple[str, str]]:
 
 
 def _end(
-    placement: Placement, run: LiveRun, index: int, out: Decision, took_s: float | None = None
+    placement: Placement,
+    run: LiveRun,
+    index: int,
+    out: Decision,
+    *,
+    took_s: float | None = None,
+    state: str = "succeeded",
 ) -> None:
     attempt_id = attempt_id_of(run.run_id, index, run.tasks[index].row.attempt)
-    outcome = ended(attempt_id)
+    outcome = ended(attempt_id, state, "" if state == "succeeded" else "error")
     if took_s is not None:
         ended_at = NOON + dt.timedelta(seconds=took_s)
         outcome = msgspec.structs.replace(outcome, started_at=NOON, ended_at=ended_at)
@@ -97,12 +103,27 @@ def test_an_attempt_gives_back_what_it_took_however_long_others_took_since() -> 
     placement = Placement()
     engine = Engine("e1", slots={"local": 4})
     _engines(placement, engine)
-    run = _wide(4)
+    run = _wide(24)
+    assert len(_place(placement, run)) == 20
+    out = Decision(now=NOON)
+    for index in range(20):
+        _end(placement, run, index, out, took_s=0.0001)
+    assert len(_round(placement, out)) == 4
+    assert engine.taken == {"local": 4}
+    for index in range(20, 24):
+        _end(placement, run, index, out, took_s=60)
+    assert engine.taken == {"local": 0}
+
+
+def test_what_failed_soon_is_not_known_to_be_brief() -> None:
+    placement = Placement()
+    _engines(placement, Engine("e1", slots={"local": 4}))
+    run = _wide(60, on_failure="continue")
     _place(placement, run)
     out = Decision(now=NOON)
-    for index, took_s in enumerate((0.0001, 60, 0.0001, 0.004)):
-        _end(placement, run, index, out, took_s=took_s)
-    assert engine.taken == {"local": 0}
+    for index in range(20):
+        _end(placement, run, index, out, took_s=0.0001, state="failed")
+    assert len(_round(placement, out)) == 20
 
 
 def test_work_is_spread_by_load() -> None:
