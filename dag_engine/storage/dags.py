@@ -100,7 +100,11 @@ def store_dag(
         If the new name belongs to another dag.
     """
     if dag_id is None:
-        work = prepare_post(database, new)
+        store = prepare_post(database, new)
+
+        def work(connection: Connection) -> StoredDag:
+            return store(bulk.Inserts(connection))
+
     else:
         pieces = chunks.cut(new.source)
 
@@ -108,37 +112,42 @@ def store_dag(
             row = _lock_by_id(connection, new.namespace, dag_id)
             if if_match is not None:
                 _check_match(connection, row, if_match)
-            return _add_to(connection, new, row, pieces)
+            return _add_to(bulk.Inserts(connection), new, row, pieces)
 
     return database.run_txn(work, work_s=STORE_LIMIT_S)
 
 
-def prepare_post(database: Database, new: NewDag) -> Callable[[Connection], StoredDag]:
+def prepare_post(database: Database, new: NewDag) -> Callable[[bulk.Inserts], StoredDag]:
     """Do what can be done before the transaction that stores a posted definition, which holds
     locks; what is returned does the rest in it, as `store_dag`.
+
+    Where the inserts gather, a dag that came to be there meanwhile is found out when they are sent;
+    all is to be repeated then with inserts that do not gather.
     """
     asked = {"in": new.namespace, "key": lookup_key(new.name, new.digest)}
     found = database.read(lambda c: c.execute(_FIND, asked).first())
     if found is not None and found.digest == new.digest:
         known = StoredDag(_dag(found), is_new_dag=False, is_new_version=False)
-        return lambda connection: known
+        return lambda _: known
     pieces = chunks.cut(new.source)
 
-    def work(connection: Connection) -> StoredDag:
+    def work(inserts: bulk.Inserts) -> StoredDag:
+        connection = inserts.connection
         # What was found may be gone or renamed by now, and what was not may be there.
         row = connection.execute(_LOCK_BY_LOOKUP, asked).first() if found is not None else None
         if row is None:
             # Insert first and look afterwards: two posts at once then make one dag.
-            if (dag := _insert_dag(connection, new, pieces)) is not None:
+            if (dag := _insert_dag(inserts, new, pieces)) is not None:
                 return StoredDag(dag, is_new_dag=True, is_new_version=True)
             row = connection.execute(_LOCK_BY_LOOKUP, asked).one()
-        return _add_to(connection, new, row, pieces)
+        return _add_to(inserts, new, row, pieces)
 
     return work
 
 
-def _add_to(connection: Connection, new: NewDag, row: Any, pieces: list[bytes]) -> StoredDag:
+def _add_to(inserts: bulk.Inserts, new: NewDag, row: Any, pieces: list[bytes]) -> StoredDag:
     """Make a content the present version of a dag, whose row is locked."""
+    connection = inserts.connection
     now = dt.datetime.now(UTC)
     version = connection.scalar(
         sa.select(_versions.c.version).where(
@@ -150,7 +159,8 @@ def _add_to(connection: Connection, new: NewDag, row: Any, pieces: list[bytes]) 
     is_new_version = version is None
     if version is None:
         version = row.n_versions + 1
-        _insert_version(connection, new, (row.dag_id, version), now, pieces)
+        _insert_version(inserts, new, (row.dag_id, version), now, pieces)
+        inserts.flush()
     if version != row.current_version:
         _point_to(connection, new, row, version, now)
     return StoredDag(_get(connection, new.namespace, row.dag_id), False, is_new_version)
@@ -162,7 +172,7 @@ def lookup_key(name: str, digest: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _insert_dag(connection: Connection, new: NewDag, pieces: list[bytes]) -> DagRecord | None:
+def _insert_dag(inserts: bulk.Inserts, new: NewDag, pieces: list[bytes]) -> DagRecord | None:
     """Insert a dag with its first version; None where it is there already."""
     now = dt.datetime.now(UTC)
     dag_id = new_dag_id(now, secrets.randbits(N_RANDOM_BITS))
@@ -177,7 +187,7 @@ def _insert_dag(connection: Connection, new: NewDag, pieces: list[bytes]) -> Dag
         "updated_at": now,
     }
     try:
-        bulk.insert_row(connection, _dags, values)
+        inserts.add_row(_dags, values)
     except IntegrityError as error:
         if not is_duplicate(error):
             raise
@@ -189,7 +199,7 @@ def _insert_dag(connection: Connection, new: NewDag, pieces: list[bytes]) -> Dag
         created_at=now,
         updated_at=now,
         n_versions=1,
-        current=_insert_version(connection, new, (dag_id, 1), now, pieces),
+        current=_insert_version(inserts, new, (dag_id, 1), now, pieces),
     )
 
 
@@ -216,7 +226,7 @@ def _check_match(connection: Connection, row: Any, if_match: str) -> None:
 
 
 def _insert_version(
-    connection: Connection,
+    inserts: bulk.Inserts,
     new: NewDag,
     place: tuple[str, int],
     now: dt.datetime,
@@ -238,11 +248,10 @@ def _insert_version(
         "created_by": new.created_by,
         "created_at": now,
     }
-    bulk.insert_row(connection, _versions, values)
+    inserts.add_row(_versions, values)
     parts = [(*place, "source", part, new.namespace, data) for part, data in enumerate(pieces)]
-    bulk.insert_rows(connection, _parts, list(_PART_COLUMNS), parts)
-    bulk.insert_rows(
-        connection,
+    inserts.add(_parts, list(_PART_COLUMNS), parts)
+    inserts.add(
         tables.operators,
         list(_OPERATOR_COLUMNS),
         [
@@ -250,8 +259,7 @@ def _insert_version(
             for i, o in enumerate(new.operators)
         ],
     )
-    bulk.insert_rows(
-        connection,
+    inserts.add(
         tables.edges,
         list(_EDGE_COLUMNS),
         [

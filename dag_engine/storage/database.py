@@ -103,7 +103,7 @@ class Database:
         return engine
 
     def _connect(self) -> Any:
-        return self.connector.connect(timeout_s=self._limit.seconds)
+        return self.connector.connect(timeout_s=self._limit.seconds, is_multi=True)
 
     @property
     def path(self) -> Path | None:

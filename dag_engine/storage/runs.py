@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 import msgspec
+import pymysql
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
@@ -90,21 +91,31 @@ def accept_run(
     needs = sorted({(run_id, reused.run_id, new.namespace) for reused in new.plan.reused})
     store = dags.prepare_post(database, definition) if definition is not None else None
 
+    def insert(inserts: bulk.Inserts) -> AcceptedRun:
+        if store is not None:
+            dag = store(inserts).dag
+            row.update(dag_id=dag.id, dag_version=dag.current.version)
+        if not _insert_run(inserts, row):
+            return AcceptedRun(_get(inserts.connection, new.namespace, run_id), is_new=True)
+        _insert_parts(inserts, new.namespace, run_id, pieces)
+        inserts.add(tables.tasks, list(_TASK_COLUMNS), tasks)
+        inserts.add(tables.run_needs, list(_NEED_COLUMNS), needs)
+        inserts.flush()
+        return AcceptedRun(_run([row[column.name] for column in _RUN_COLUMNS]), is_new=True)
+
     def work(connection: Connection) -> AcceptedRun:
         if idempotency_key is not None:
             subject = idempotency.claim(connection, new.namespace, idempotency_key, run_id)
             if subject != run_id:
                 return AcceptedRun(_get(connection, new.namespace, subject), is_new=False)
         check_provided(connection, new.namespace, new.plan)
-        if store is not None:
-            dag = store(connection).dag
-            row.update(dag_id=dag.id, dag_version=dag.current.version)
-        if not _insert_run(connection, row):
-            return AcceptedRun(_get(connection, new.namespace, run_id), is_new=True)
-        _insert_parts(connection, new.namespace, run_id, pieces)
-        bulk.insert_rows(connection, tables.tasks, list(_TASK_COLUMNS), tasks)
-        bulk.insert_rows(connection, tables.run_needs, list(_NEED_COLUMNS), needs)
-        return AcceptedRun(_run([row[column.name] for column in _RUN_COLUMNS]), is_new=True)
+        try:
+            return insert(bulk.Inserts(connection, gathers=True))
+        except pymysql.err.IntegrityError as error:
+            # Somebody posts the same definition just now, or this is our own former try.
+            if not is_duplicate(error):
+                raise
+        return insert(bulk.Inserts(connection))
 
     work_s = dags.STORE_LIMIT_S if store else _ACCEPT_LIMIT_S
     if len(tasks) > _MOST_SHARED:
@@ -139,9 +150,9 @@ def _new_row(new: NewRun, run_id: str, now: dt.datetime) -> dict[str, Any]:
     }
 
 
-def _insert_run(connection: Connection, row: dict[str, Any]) -> bool:
+def _insert_run(inserts: bulk.Inserts, row: dict[str, Any]) -> bool:
     try:
-        bulk.insert_row(connection, _runs, row)
+        inserts.add_row(_runs, row)
     except IntegrityError as error:
         # The id is ours alone, so this is our own former try, whose commit broke off and went
         # through after all.
@@ -151,9 +162,9 @@ def _insert_run(connection: Connection, row: dict[str, Any]) -> bool:
     return True
 
 
-def _insert_parts(connection: Connection, namespace: str, run_id: str, pieces: list[bytes]) -> None:
+def _insert_parts(inserts: bulk.Inserts, namespace: str, run_id: str, pieces: list[bytes]) -> None:
     rows = [(run_id, part, namespace, data) for part, data in enumerate(pieces)]
-    bulk.insert_rows(connection, _plans, list(_PART_COLUMNS), rows)
+    inserts.add(_plans, list(_PART_COLUMNS), rows)
 
 
 def _task_rows(new: NewRun, run_id: str) -> list[tuple[Any, ...]]:

@@ -145,7 +145,13 @@ def compile_statements(dialect: str) -> dict[str, Statement]:
 def compile_insert(
     dialect: str, table: sa.Table, columns: list[str], kept: list[str] | None = None
 ) -> Statement:
-    """Compile a bulk insert; with `kept`, an existing row is updated in all other columns."""
+    """Compile a bulk insert; with `kept`, an existing row is updated in all other columns.
+
+    Raises `ValueError` where the columns stand in another order than the table's, in which they are
+    written out: the values of a row would go to the wrong ones.
+    """
+    if columns != [column.name for column in table.columns if column.name in columns]:
+        raise ValueError(f"columns of {table.name} are not in its order: {', '.join(columns)}")
     make = _insert_sqlite if dialect == "sqlite" else _insert_mysql
     return _bulk(_sql(make(table, columns, kept), dialect), len(columns))
 
