@@ -101,9 +101,11 @@ def run_suite(root: Path, tests: str, *, timeout_s: float = 300.0) -> tuple[int,
     """Run tests in a copy until the first that fails; gives the exit code and the output.
 
     The processes that the tests start take their code from the copy, too: its folder comes before
-    whatever is installed.
+    whatever is installed. Their temporary files lie beside the copy: several of pytest that tidy up
+    one folder at once trip over each other.
     """
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--maxfail=1"]
+    command += [f"--basetemp={root.with_name('temporary')}"]
     process = subprocess.Popen(
         [*command, *tests.split()],
         cwd=root,
