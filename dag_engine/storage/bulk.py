@@ -11,8 +11,10 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+import pymysql
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 
 from dag_engine.storage import mysql_text, statements
 from dag_engine.storage.batch_rows import Row
@@ -68,16 +70,19 @@ class Inserts:
             self.connection.exec_driver_sql(text, execution_options={"no_parameters": True})
 
     def flush(self) -> None:
-        """Send what was gathered; errors are those of the driver."""
+        """Send what was gathered; a row that is there already raises `IntegrityError`."""
         if not self._gathered:
             return
         gathered, self._gathered = self._gathered, []
         raw: Any = self.connection.connection.dbapi_connection
-        with raw.cursor() as cursor:
-            for message in mysql_text.gather(iter(gathered)):
-                cursor.execute(message)
-                while cursor.nextset():  # the errors of all but the first statement come here
-                    pass
+        try:
+            with raw.cursor() as cursor:
+                for message in mysql_text.gather(iter(gathered)):
+                    cursor.execute(message)
+                    while cursor.nextset():  # the errors of all but the first statement come here
+                        pass
+        except pymysql.err.IntegrityError as error:
+            raise IntegrityError(None, None, error) from error
 
 
 def insert_rows(

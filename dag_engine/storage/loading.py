@@ -73,12 +73,11 @@ def _load_some(connection: Connection, ids: list[str]) -> Iterator[StoredRun]:
     rows = connection.execute(_RUNS, {"ids": ids}).all()
     plans = _load_plans(connection, ids)
     # What nobody has taken up is as it was accepted: its tasks wait, and nothing came out of them.
-    begun = [row.run_id for row in rows if row.state != RunState.PENDING]
-    tasks = _load_tasks(connection, begun)
-    outputs = _load_outputs(connection, begun)
+    begun = {row.run_id for row in rows if row.state != RunState.PENDING}
+    tasks = _load_tasks(connection, sorted(begun)) if begun else {}
+    outputs = _load_outputs(connection, sorted(begun)) if begun else {}
     for row in rows:
         plan = plans[row.run_id]
-        is_begun = row.state != RunState.PENDING
         yield StoredRun(
             run_id=row.run_id,
             namespace=row.namespace,
@@ -90,7 +89,7 @@ def _load_some(connection: Connection, ids: list[str]) -> Iterator[StoredRun]:
             started_at=row.started_at,
             last_seq=row.last_seq,
             plan=plan,
-            tasks=tasks[row.run_id] if is_begun else _make_tasks(row.run_id, plan),
+            tasks=tasks[row.run_id] if row.run_id in begun else _make_tasks(row.run_id, plan),
             outputs=outputs.get(row.run_id, {}),
         )
 
@@ -108,8 +107,6 @@ def _make_tasks(run_id: str, plan: Plan) -> list[TaskRow]:
 
 def _load_tasks(connection: Connection, ids: list[str]) -> dict[str, list[TaskRow]]:
     loaded: dict[str, list[TaskRow]] = defaultdict(list)
-    if not ids:
-        return loaded
     for row in connection.execute(_TASKS, {"ids": ids}):
         task = TaskRow(*row)
         task.reason = task.reason or ""
@@ -123,8 +120,6 @@ def _load_outputs(
     connection: Connection, ids: list[str]
 ) -> dict[str, dict[int, list[ArtifactRef]]]:
     loaded: dict[str, dict[int, list[ArtifactRef]]] = defaultdict(lambda: defaultdict(list))
-    if not ids:
-        return {}
     for run_id, index, ref in connection.execute(_OUTPUTS, {"ids": ids}):
         loaded[run_id][index].append(_ref_decoder.decode(ref))
     return {run_id: dict(ports) for run_id, ports in loaded.items()}

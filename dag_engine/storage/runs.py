@@ -9,7 +9,6 @@ from collections.abc import Collection
 from typing import Any
 
 import msgspec
-import pymysql
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
@@ -111,7 +110,7 @@ def accept_run(
         check_provided(connection, new.namespace, new.plan)
         try:
             return insert(bulk.Inserts(connection, gathers=True))
-        except pymysql.err.IntegrityError as error:
+        except IntegrityError as error:
             # Somebody posts the same definition just now, or this is our own former try.
             if not is_duplicate(error):
                 raise
