@@ -89,8 +89,6 @@ class Watch:
             attempt.timers.append(report)
         else:
             self._tell_start(attempt)
-        if attempt.stage == "started" and attempt.worker is not None:
-            self.name_log(attempt, attempt.worker.pid)
         attempt.log_seen_at = time.monotonic() - waited_s
         self._watched[attempt.id] = attempt
         # Not only when it is the others' turn: it may write a gigabyte until then.
@@ -229,6 +227,8 @@ class Watch:
         """Cut the log, and tell when to look again: so soon that not much more than the limit is
         written in the meantime, or a gigabyte a second would fill the disk between two looks.
         """
+        if attempt.worker is not None:  # each time: a worker that waits for a core opens it late
+            self.name_log(attempt, attempt.worker.pid)
         now, written = time.monotonic(), self._cut_log(attempt)
         grown, passed_s = written - attempt.written_log_bytes, now - attempt.log_seen_at
         attempt.written_log_bytes, attempt.log_seen_at = written, now

@@ -48,6 +48,24 @@ def test_log_can_be_followed_while_the_task_runs(
     assert read_log(listener, handle) == "soon\n"
 
 
+def test_log_that_is_opened_late_can_be_followed_too(
+    start_pool: Pools, listen: Listen, tmp_path: Path
+) -> None:
+    pool, gate = start_pool(workers=1), tmp_path / "gate"
+    listener = listen(pool)
+    listener.end_of(submit(listener.executor, make_task("speak")))
+    assert unnamed_logs(pool) == [], "the next task's log is not there before it begins"
+    (worker,) = [worker["pid"] for worker in listener.executor.status()["workers"]]
+    os.kill(worker, signal.SIGSTOP)
+    params = {"text": "soon\n", "gate": str(gate)}
+    handle = submit(listener.executor, make_task("speak_and_wait", params=params))
+    listener.wait_for(handle, "started")  # told after the first look at the log
+    os.kill(worker, signal.SIGCONT)
+    wait_until(lambda: read_log(listener, handle) == "soon\n")
+    gate.touch()
+    listener.end_of(handle)
+
+
 @pytest.mark.parametrize("deed", ["segfault", "exit", "kill"])
 def test_last_words_of_a_task_that_kills_its_worker_are_kept(
     start_pool: Pools, listen: Listen, deed: str
