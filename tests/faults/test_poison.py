@@ -17,7 +17,10 @@ from tests.support.ward import LOG_LIMIT_BYTES, MAX_PROCESSES, Poison, Ward, ope
 
 N_ROUNDS = 3 if IS_LONG else 1
 N_OUTPUT_BYTES = 1_000_000_000
-OVERSHOOT_BYTES = 600_000_000  # what a fast disk takes while the watcher waits for its turn
+PAUSE_S = 0.0001
+"""After each 64 KiB: the gigabyte takes two seconds and more. Without, a fast disk has all of it
+before a watcher that waits for a core gets its turn."""
+OVERSHOOT_BYTES = 600_000_000  # what is written while the watcher waits for its turn
 FOUR_KILLED = ("killed",) * 4
 
 POISONS = (
@@ -74,7 +77,7 @@ GIGABYTE = Poison(
     operator="huge_log",
     reason="ran",
     state="succeeded",
-    params={"n_bytes": N_OUTPUT_BYTES},
+    params={"n_bytes": N_OUTPUT_BYTES, "pause_s": PAUSE_S},
     noticed_s=60,  # it may write as long as it likes
 )
 

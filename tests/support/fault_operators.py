@@ -136,6 +136,10 @@ class HugeParams(Params):
     n_bytes: int = 5_000_000
 
 
+class HugeLogParams(HugeParams):
+    pause_s: float = 0.0
+
+
 @fault("huge_result", title="Give a large report")
 def huge_result(context: Context, params: HugeParams) -> dict:
     note(params, "huge_result")
@@ -143,11 +147,12 @@ def huge_result(context: Context, params: HugeParams) -> dict:
 
 
 @fault("huge_log", title="Write a large log")
-def huge_log(context: Context, params: HugeParams) -> dict:
+def huge_log(context: Context, params: HugeLogParams) -> dict:
     note(params, "huge_log")
     line = b"0123456789abcde\n"
     for _ in range(params.n_bytes // (len(line) * 4096)):
         os.write(1, line * 4096)
+        time.sleep(params.pause_s)
     os.write(1, line * (params.n_bytes // len(line) % 4096))
     return {}
 
