@@ -26,7 +26,7 @@ def get_scheme(url: str) -> str:
 
 def is_local(url: str) -> bool:
     """Tell whether a URL names something on this machine's file system."""
-    return get_scheme(url) == "file"
+    return url.startswith(_FILE_SCHEME) or get_scheme(url) == "file"
 
 
 def get_local_path(url: str) -> str:

@@ -254,8 +254,6 @@ class Worker:
         """Put back what the task may have changed; return why this worker should be replaced."""
         is_output_sound = self._flush_output()
         signal.alarm(0)
-        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.fchdir(self._cwd)
         self._put_environment_back()
         folder = os.path.join(self._work, task.attempt_id)

@@ -148,12 +148,12 @@ def _store(
 
 
 def _find_type(value: Any) -> str:
-    from algorithms.base import FittedModel
-
     if isinstance(value, dict):
         return "report"
     if isinstance(value, Path):
         return "file"
+    from algorithms.base import FittedModel
+
     if isinstance(value, FittedModel):
         return "model"
     from executors.runtime.tables import is_table

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from executors.bare_signals import DEFAULT, get_handler, set_handler
 from executors.base import ExecutorSettings, Outcome, Task
 from executors.masking import Masker, make_task_masker
 from executors.runtime.artifacts import store_outputs
@@ -19,7 +20,7 @@ from executors.runtime.errors import AttemptCancelledError
 from executors.runtime.failures import describe_failure
 from executors.runtime.loading import LoadedAlgorithm, load_algorithm
 from executors.runtime.output_mask import mask_output
-from executors.runtime.parameters import list_deprecated, validate_params
+from executors.runtime.parameters import validate_params
 from executors.runtime.threads import announce_threads, limit_threads
 
 _HOST = socket.gethostname()
@@ -107,10 +108,8 @@ def _load_inputs(context: AttemptContext, loaded: LoadedAlgorithm, task: Task) -
 def _warn_of_deprecated(
     context: AttemptContext, loaded: LoadedAlgorithm, params: dict[str, Any]
 ) -> None:
-    deprecated = list_deprecated(loaded.info.params)
-    for name in params:
-        if name in deprecated:
-            context.log.warning("Parameter %s is deprecated: %s.", name, deprecated[name])
+    for name in loaded.deprecated.keys() & params.keys():
+        context.log.warning("Parameter %s is deprecated: %s.", name, loaded.deprecated[name])
 
 
 class _TerminationSignal:
@@ -124,14 +123,14 @@ class _TerminationSignal:
     def __enter__(self) -> None:
         if (
             threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+            and get_handler(signal.SIGTERM) == DEFAULT
         ):
-            signal.signal(signal.SIGTERM, _end_attempt)
+            set_handler(signal.SIGTERM, _end_attempt)
             self._is_ours = True
 
     def __exit__(self, *_: object) -> None:
         if self._is_ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            set_handler(signal.SIGTERM, DEFAULT)
 
 
 def _end_attempt(signal_number: int, _frame: FrameType | None) -> None:

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from executors.runtime.errors import LoadingError
+from executors.runtime.parameters import list_deprecated
 
 if TYPE_CHECKING:
     from algorithms.base import AlgorithmInfo
@@ -28,11 +29,13 @@ DIGEST_LENGTH = 12
 class LoadedAlgorithm:
     """An algorithm ready to be called.
 
-    `wants_arrow` tells for every input whether its annotation asks for a `pyarrow.Table`.
+    `wants_arrow` tells for every input whether its annotation asks for a `pyarrow.Table`,
+    `deprecated` what becomes of each deprecated parameter.
     """
 
     info: AlgorithmInfo
     wants_arrow: tuple[bool, ...]
+    deprecated: dict[str, str]
     path: str
 
 
@@ -95,7 +98,12 @@ def _load(entry: str, code_version: str) -> LoadedAlgorithm:
     path = str(module.__file__)
     if code_version:
         _check_version(info, path, code_version)
-    return LoadedAlgorithm(info=info, wants_arrow=_find_arrow_inputs(info), path=path)
+    return LoadedAlgorithm(
+        info=info,
+        wants_arrow=_find_arrow_inputs(info),
+        deprecated=list_deprecated(info.params),
+        path=path,
+    )
 
 
 def _is_loaded_otherwise(entry: str, code_version: str) -> bool:

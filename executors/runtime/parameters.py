@@ -43,7 +43,7 @@ def list_deprecated(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _check_known(model: type[BaseModel], params: dict[str, Any]) -> None:
-    if model.model_config.get("extra") == "allow":
+    if not params or model.model_config.get("extra") == "allow":
         return
     fields = model.model_fields
     unknown = [name for name in params if name not in fields]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import sys
 
@@ -21,8 +22,8 @@ THREAD_VARIABLES = (
     "LOKY_MAX_CPU_COUNT",
 )
 """Each attempt sets them anew, so that nobody needs to put them back."""
-_ENCODED = [(name, name.encode()) for name in THREAD_VARIABLES]
-_applied: tuple[int, tuple[str, ...]] | None = None
+_look_up = operator.itemgetter(*(name.encode() for name in THREAD_VARIABLES))
+_applied: tuple[int, list[str]] | None = None
 
 
 def announce_threads(cpu: float) -> None:
@@ -32,10 +33,13 @@ def announce_threads(cpu: float) -> None:
     """
     wanted = str(_count_threads(cpu))
     # Looked at as they are stored: the mapping's face encodes each name and decodes each value.
-    raw, value = os.environ._data, wanted.encode()  # type: ignore[attr-defined]  # stable since 3.9
-    for name, encoded in _ENCODED:
-        if raw.get(encoded) != value:
-            os.environ[name] = wanted
+    raw = os.environ._data  # type: ignore[attr-defined]  # stable since 3.9
+    try:
+        are_set = set(_look_up(raw)) == {wanted.encode()}
+    except KeyError:
+        are_set = False
+    if not are_set:
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, wanted))
 
 
 def limit_threads(cpu: float) -> None:
@@ -45,7 +49,7 @@ def limit_threads(cpu: float) -> None:
     Looking the pools up takes a millisecond, so it is done when something changed only.
     """
     global _applied
-    loaded = tuple(name for name in _NUMERIC if name in sys.modules)
+    loaded = [name for name in _NUMERIC if name in sys.modules]
     if not loaded:
         return
     n_threads = _count_threads(cpu)
