@@ -26,8 +26,8 @@ from dag_engine.storage import moments
 
 Row = tuple[Any, ...]
 
-to_text = functools.lru_cache(maxsize=64)(moments.to_text)
-"""Most rows of a batch tell of one moment: it is written out once."""
+to_text = functools.lru_cache(maxsize=1024)(moments.to_text)
+"""Rows of a batch share moments, a task and its attempt two of them: each is written out once."""
 
 _encode = msgspec.json.encode
 _SENTENCE_LENGTH = 4_000
