@@ -58,7 +58,7 @@ class TemplateKeeper:
         self._supervisor_pid = os.getpid()
         self.pid = 0
         self.is_ready = False
-        self.is_awaited = False
+        self.is_awaited = bool(settings.options.preload)
         self.failed: dict[str, str] = {}
 
     def start(self) -> None:
@@ -70,6 +70,7 @@ class TemplateKeeper:
             self.pid = self._fork()
         except OSError as error:
             log.warning("template_not_forked error=%s", error)
+            self.is_awaited = False
             self._loop.call_after(_LONGEST_PAUSE_S, self.start)
             return
         if self.pid == 0:

@@ -341,6 +341,29 @@ def test_light_workers_are_replaced_by_preloaded_ones(start_pool: Pools, listen:
     assert wait_for_preloaded(listener, 3) != pids
 
 
+def test_there_is_a_light_worker_per_core_and_waiting_task_until_the_template_is_ready(
+    start_pool: Pools, listen: Listen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template_gate, task_gate = tmp_path / "template", tmp_path / "task"
+    monkeypatch.setenv("AWAITED_FILE", str(template_gate))
+    n_cores = os.cpu_count() or 1
+    pool = start_pool(workers=n_cores + 2, preload=["tests.support.awaited_module"])
+    listener = listen(pool)
+    wait_until(lambda: len(worker_pids(listener)) == n_cores)
+    handles = [
+        submit(listener.executor, make_task("ok", params={"gate": str(task_gate)}))
+        for _ in range(n_cores + 1)
+    ]
+    for handle in handles:
+        listener.wait_for(handle, "started")
+    assert len(worker_pids(listener)) == n_cores + 1
+    template_gate.touch()
+    task_gate.touch()
+    for handle in handles:
+        listener.end_of(handle)
+    wait_for_preloaded(listener, n_cores + 2)
+
+
 def test_death_of_the_template_hurts_no_task(
     start_pool: Pools, listen: Listen, tmp_path: Path
 ) -> None:
