@@ -73,7 +73,8 @@ def _load_some(connection: Connection, ids: list[str]) -> Iterator[StoredRun]:
     rows = connection.execute(_RUNS, {"ids": ids}).all()
     plans = _load_plans(connection, ids)
     # What nobody has taken up is as it was accepted: its tasks wait, and nothing came out of them.
-    begun = {row.run_id for row in rows if row.state != RunState.PENDING}
+    # Unless it was restored from a copy: that is an event, and moves the numbers of attempts.
+    begun = {row.run_id for row in rows if row.state != RunState.PENDING or row.last_seq}
     tasks = _load_tasks(connection, sorted(begun)) if begun else {}
     outputs = _load_outputs(connection, sorted(begun)) if begun else {}
     for row in rows:

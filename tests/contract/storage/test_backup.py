@@ -201,6 +201,11 @@ def test_what_is_not_over_goes_on_under_numbers_that_nobody_gave_out(
     event = database.read(lambda c: c.execute(last).all())[-1]
     run = runs.get_run(database, "default", ids["running"])
     assert (event.kind, event.seq, event.attempt) == ("restored", run.last_seq, restored.step)
+    with contextlib.closing(make_store(database, "next")) as store:
+        loaded = store.load_runs([ids["running"], ids["pending"]])
+    assert {task.attempt for run in loaded for task in run.tasks if task.state == "pending"} == {
+        restored.step
+    }, "who leads next goes on from these numbers, also in a run that nobody had taken up"
 
 
 def test_epoch_stands_above_that_of_the_copy_and_of_the_content_that_was_replaced(
