@@ -173,12 +173,13 @@ class WorkerPool:
         self._make_idle(worker)
 
     def _make_idle(self, worker: WorkerRecord) -> None:
+        is_new = worker.stage == "starting"
         worker.stage = "idle"
         self._idle.append(worker)
         if self._n_live > self._n_slots:
             self._retire_one()
-        if not worker.is_preloaded and self.template.is_ready:
-            self.fill()
+        if self.template.is_ready and (is_new or not worker.is_preloaded):
+            self.fill()  # light ones are replaced by and by
         self._events.on_ready()
 
     def _retire_one(self) -> None:

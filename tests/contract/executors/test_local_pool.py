@@ -364,6 +364,17 @@ def test_there_is_a_light_worker_per_core_and_waiting_task_until_the_template_is
     wait_for_preloaded(listener, n_cores + 2)
 
 
+def test_light_workers_are_replaced_though_no_task_comes(
+    start_pool: Pools, listen: Listen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, n_cores = tmp_path / "gate", os.cpu_count() or 1
+    monkeypatch.setenv("AWAITED_FILE", str(gate))
+    listener = listen(start_pool(workers=n_cores + 2, preload=["tests.support.awaited_module"]))
+    wait_until(lambda: len(worker_pids(listener)) == n_cores)
+    gate.touch()
+    wait_for_preloaded(listener, n_cores + 2)
+
+
 def test_death_of_the_template_hurts_no_task(
     start_pool: Pools, listen: Listen, tmp_path: Path
 ) -> None:
