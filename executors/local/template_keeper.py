@@ -66,8 +66,7 @@ class TemplateKeeper:
         if self._is_closing:
             return
         try:
-            ours, theirs = socket.socketpair()
-            self.pid = self._fork()
+            ours, theirs, self.pid = self._fork_with_socket()
         except OSError as error:
             log.warning("template_not_forked error=%s", error)
             self.is_awaited = False
@@ -83,6 +82,15 @@ class TemplateKeeper:
         self.is_awaited = self._n_deaths == 0
         self._loop.watch(ours.fileno(), self._on_readable, 1)
         self._loop.watch(self._pidfd, lambda _: self.wait(), 1)
+
+    def _fork_with_socket(self) -> tuple[socket.socket, socket.socket, int]:
+        ours, theirs = socket.socketpair()
+        try:
+            return ours, theirs, self._fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
 
     def ask(self, channel: socket.socket) -> bool:
         """Ask for a worker that speaks over `channel`; False when the template does not listen."""

@@ -24,6 +24,7 @@ from typing import NoReturn
 
 import msgspec
 
+from executors.bare_signals import DEFAULT, get_handler, set_handler
 from executors.base import ExecutorSettings, Outcome, Task
 from executors.local import birth, linux, options, proctree
 from executors.local.attempt_log import AttemptLog
@@ -254,6 +255,8 @@ class Worker:
         """Put back what the task may have changed; return why this worker should be replaced."""
         is_output_sound = self._flush_output()
         signal.alarm(0)
+        if get_handler(signal.SIGTERM) != DEFAULT:
+            set_handler(signal.SIGTERM, DEFAULT)
         os.fchdir(self._cwd)
         self._put_environment_back()
         folder = os.path.join(self._work, task.attempt_id)

@@ -108,8 +108,9 @@ def _load_inputs(context: AttemptContext, loaded: LoadedAlgorithm, task: Task) -
 def _warn_of_deprecated(
     context: AttemptContext, loaded: LoadedAlgorithm, params: dict[str, Any]
 ) -> None:
-    for name in loaded.deprecated.keys() & params.keys():
-        context.log.warning("Parameter %s is deprecated: %s.", name, loaded.deprecated[name])
+    for name in params:
+        if name in loaded.deprecated:
+            context.log.warning("Parameter %s is deprecated: %s.", name, loaded.deprecated[name])
 
 
 class _TerminationSignal:

@@ -427,6 +427,18 @@ def leaves_mess(context: Context, params: Params) -> dict:
     return {"pid": os.getpid()}
 
 
+class _Deafening:
+    def __del__(self) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@fault("deafens_late", title="Raise, and ignore SIGTERM when the error is forgotten")
+def deafens_late(context: Context, params: Params) -> dict:
+    note(params, "deafens_late")
+    kept = _Deafening()
+    raise ValueError(f"with {kept}")
+
+
 @fault("look_around", title="Tell what the surroundings are")
 def look_around(context: Context, params: Params) -> dict:
     note(params, "look_around")
@@ -437,4 +449,5 @@ def look_around(context: Context, params: Params) -> dict:
         "home": os.environ.get("HOME", ""),
         "path": os.environ.get("PATH", ""),
         "threads": os.environ.get("OMP_NUM_THREADS", ""),
+        "is_deaf": signal.getsignal(signal.SIGTERM) is signal.SIG_IGN,
     }

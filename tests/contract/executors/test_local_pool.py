@@ -242,6 +242,7 @@ def test_next_task_finds_nothing_of_what_the_last_one_changed(
     listener = listen(start_pool(workers=1))
     before = listener.end_of(submit(listener.executor, make_task("look_around")))
     mess = listener.end_of(submit(listener.executor, make_task("leaves_mess")))
+    listener.end_of(submit(listener.executor, make_task("deafens_late")))
     after = listener.end_of(submit(listener.executor, make_task("look_around")))
     assert before.outputs[0].inline == {
         "pid": mess.outputs[0].inline["pid"],
@@ -250,6 +251,7 @@ def test_next_task_finds_nothing_of_what_the_last_one_changed(
         "home": os.environ["HOME"],
         "path": os.environ["PATH"],
         "threads": "1",
+        "is_deaf": False,
     }
     assert after.outputs[0].inline == before.outputs[0].inline
     hanging = submit(listener.executor, make_task("hang"))
