@@ -32,9 +32,10 @@ _CONVERSIONS = {
 }
 _FORMS = "Use sqlite:////path/to/file.db or mysql+pymysql://user:password@host:3306/database."
 
-_IDLE_WRITE_S = 60
+_IDLE_WRITE_S = 10
 """So long a server keeps the locks of a transaction whose client says nothing more: a host that was
-switched off would hold them for hours. MySQL cannot be told, and asks its TCP keepalive.
+switched off would hold them for hours, and nobody could repeat a post that it had in hand. MySQL
+cannot be told, and asks its TCP keepalive.
 """
 
 

@@ -116,10 +116,10 @@ def accept_run(
                 raise
         return insert(bulk.Inserts(connection))
 
-    work_s = dags.STORE_LIMIT_S if store else _ACCEPT_LIMIT_S
     if len(tasks) > _MOST_SHARED:
+        work_s = dags.STORE_LIMIT_S if store else _ACCEPT_LIMIT_S
         return database.run_txn(work, work_s=work_s)
-    return database.run_shared_txn(work, work_s=work_s)
+    return database.run_shared_txn(work, work_s=_ACCEPT_LIMIT_S)
 
 
 def _new_row(new: NewRun, run_id: str, now: dt.datetime) -> dict[str, Any]:

@@ -5,17 +5,30 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
+from dag_engine.config import DatabaseConfig
+from dag_engine.storage import runs
+from dag_engine.storage.database import Database
+from dag_engine.storage.errors import DatabaseUnavailableError
+from dag_engine.storage.rows import IdempotencyKey, NewRun, RunRecord
 from tests.support import crash_algorithms
 from tests.support.mariadb_server import MariaDbServer, run_mariadb
 from tests.support.services import RunningService, dagengine, put_algorithms, run_serve
 from tests.support.small_runs import SmallRuns
+from tests.support.stored_samples import make_new_dag, make_plan
 from tests.support.tcp_proxy import TcpProxy, open_proxy
+from tests.support.waiting import wait_until
+
+REPEATED_WITHIN_S = 15.0
+"""As long as another dag engine may take to go on with the runs."""
 
 
 @pytest.fixture
@@ -68,6 +81,51 @@ def away(tmp_path: Path) -> Iterator[Away]:
         made = dagengine("db", "upgrade", "--database-url", url)
         assert made.returncode == 0, made.stderr
         yield Away(server, proxy, url)
+
+
+@pytest.mark.mysql
+@pytest.mark.timeout(120)
+def test_a_post_that_a_cut_off_dag_engine_had_in_hand_can_be_repeated_at_another(
+    away: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its transaction holds the key, and the server does not hear that nobody waits any more."""
+    checked = runs.check_provided
+
+    def check_and_stall(*arguments: Any) -> None:
+        checked(*arguments)
+        monkeypatch.setattr(runs, "check_provided", checked)
+        away.stall()
+
+    monkeypatch.setattr(runs, "check_provided", check_and_stall)
+    key = IdempotencyKey("key", "start_run", "a" * 64)
+    direct = away.server.url("away")
+    with (
+        closing(Database(away.url, DatabaseConfig(url=away.url))) as cut_off,
+        closing(Database(direct, DatabaseConfig(url=direct))) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        lost = pool.submit(_accept, cut_off, key)
+        wait_until(lambda: away.proxy.is_stalled)
+        began = time.monotonic()
+        run = wait_until(lambda: _try_to_accept(other, key), 60)
+        assert time.monotonic() - began < REPEATED_WITHIN_S
+        with pytest.raises(DatabaseUnavailableError):
+            lost.result()
+        assert time.monotonic() - began < REPEATED_WITHIN_S
+        away.come_back()
+        assert _accept(cut_off, key) == run
+
+
+def _accept(database: Database, key: IdempotencyKey) -> RunRecord:
+    new = NewRun(plan=make_plan())
+    accepted = runs.accept_run(database, new, definition=make_new_dag(), idempotency_key=key)
+    return accepted.run
+
+
+def _try_to_accept(database: Database, key: IdempotencyKey) -> RunRecord | None:
+    with suppress(DatabaseUnavailableError):
+        return _accept(database, key)
+    return None
 
 
 def _check_health(service: RunningService) -> None:

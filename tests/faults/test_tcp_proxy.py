@@ -22,6 +22,7 @@ class EchoServer:
 
     def __init__(self) -> None:
         self.came: list[bytes] = []
+        self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -33,10 +34,20 @@ class EchoServer:
                 threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, sock: socket.socket) -> None:
+        self._open.append(sock)
         with sock, contextlib.suppress(OSError):
             while data := sock.recv(65536):
                 self.came.append(data)
                 sock.sendall(b"+" + data)
+        self._open.remove(sock)
+
+    @property
+    def n_open(self) -> int:
+        return len(self._open)
+
+    def end(self, number: int) -> None:
+        """End one of the connections that are open."""
+        self._open[number].shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._listener.close()
@@ -116,6 +127,31 @@ def test_stalled_answers_come_after_the_mending_and_none_after_a_cut(
         _connect(proxy)
     proxy.mend()
     _connect(proxy).close()
+
+
+def _connect_known(proxy: TcpProxy) -> socket.socket:
+    """Connect, and wait until the server serves it."""
+    sock = _connect(proxy)
+    sock.sendall(b"a")
+    assert sock.recv(10) == b"+a"
+    return sock
+
+
+def test_the_end_of_a_connection_is_not_told_while_all_is_stalled(
+    server: EchoServer, proxy: TcpProxy
+) -> None:
+    left, kept = _connect_known(proxy), _connect_known(proxy)
+    with left, kept:
+        proxy.stall()
+        left.close()
+        server.end(1)
+        kept.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            kept.recv(10)
+        assert server.n_open == 1, "the one that the server itself ended is gone"
+        proxy.mend()
+        assert kept.recv(10) == b""
+        wait_until(lambda: server.n_open == 0)
 
 
 def test_latency_and_slices_change_when_bytes_come_and_not_which(proxy: TcpProxy) -> None:

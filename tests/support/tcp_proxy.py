@@ -277,6 +277,7 @@ class _Link:
         except OSError:
             pass
         finally:
+            self._proxy.wait_for_flow(is_reply=False)  # an end is swallowed like all else
             self.close()
 
     def pass_replies(self) -> None:
@@ -291,6 +292,7 @@ class _Link:
                     self._proxy.wait_for_flow(is_reply=True)
                     self._send(self._client, data)
             finally:
+                self._proxy.wait_for_flow(is_reply=True)
                 self._proxy.forget(self)
                 self.close()
 
