@@ -40,7 +40,7 @@ lint: setup-dev  ## Check format, style, types and the direction of imports
 # The campaigns measure how soon work goes on, and so do most of the others: nothing may keep the cores
 # busy beside the campaigns but what only computes, at the lowest priority. (In a session of its own:
 # Linux shares the cores out by session first, and by priority within each.)
-CAMPAIGNS := tests/faults/test_chaos.py
+CAMPAIGNS := tests/faults/test_chaos.py tests/faults/test_rolling_restart.py
 COMPUTING := tests/faults/test_simulation.py tests/faults/test_simulated_steps.py
 LONG := env DAGENGINE_TEST_LONG=1 $(BIN)/python -m pytest --timeout 1500 --durations 12 --dist worksteal
 GIVE_WAY := setsid sh -c 'echo 19 > /proc/self/autogroup; exec nice -n 19 "$$0" "$$@"'

@@ -274,11 +274,15 @@ def _read_boolean(parameter: Parameter, value: str) -> bool:
 
 
 def _read_words(parameter: Parameter, values: list[str]) -> list[str]:
-    found = [word for value in values for word in value.split(",") if word]
+    found = [word for value in values if value for word in value.split(",")]
     allowed = parameter.schema["items"].get("enum")
     for word in found:
         if allowed is not None and word not in allowed:
             raise _bad_parameter(parameter, f"as some of {', '.join(allowed)}", f"with {word!r}")
+        if not word:
+            raise _bad_parameter(
+                parameter, "as words with a comma between two", "with an empty one"
+            )
     return found
 
 

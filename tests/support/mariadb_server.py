@@ -101,6 +101,8 @@ class MariaDbServer:
     def pause(self) -> None:
         """Stop all its threads; its connections stay and nothing answers."""
         os.kill(self.pid, signal.SIGSTOP)
+        # Busy, it may answer once more; the parent is told when all threads stand still.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let it go on after a pause."""

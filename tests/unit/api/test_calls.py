@@ -73,12 +73,17 @@ def test_given_parameters_are_read_by_their_type(client: Any) -> None:
     assert value["wait_s"] == 1.5
 
 
+def test_a_list_without_words_is_no_list(client: Any) -> None:
+    assert client.get("/api/v1/things?operators=").get_json()["operators"] == []
+
+
 @pytest.mark.parametrize(
     "query",
     [
         "limit=0", "limit=1001", "limit=ten", "limit=", "limit=1&limit=2", "state=nope",
         "dry_run=maybe", "params=[1]", "params={", "params=" + "[" * 2000, "wait_s=nan",
-        "wait_s=-1", "cursor=%00", "limit=1_0", "limit=" + "9" * 5000,
+        "wait_s=-1", "cursor=%00", "limit=1_0", "limit=" + "9" * 5000, "state=,", "state=failed,",
+        "operators=,", "operators=a,,b", "operators=a&operators=b,",
     ],
 )  # fmt: skip
 def test_parameter_that_does_not_fit_is_refused_by_name(client: Any, query: str) -> None:
