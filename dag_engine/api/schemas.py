@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dag_engine.core.access import TOKEN_ROLES
-from dag_engine.core.names import NAME_PATTERN
+from dag_engine.core.names import NAME_RULE
 from dag_engine.core.states import RunState, TaskState
 
 RANGES = ("all", "from", "to", "only", "children", "failed")
@@ -47,7 +47,13 @@ _MAYBE_SOURCE = {
     "type": ["object", "null"],
     "properties": {"run_id": _TEXT, "operator": _TEXT, "attempt": _WHOLE},
 }
-_SEALED_NAME = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
+# In words: a pattern's \w means letters of every script in Python, and ASCII in JSON Schema.
+_SEALED_NAME = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 128,
+    "description": f"Of any script: {NAME_RULE}.",
+}
 _RUN_STATE = _one_of([state.value for state in RunState])
 _TASK_STATE = _one_of([state.value for state in TaskState])
 
