@@ -123,6 +123,13 @@ def test_every_reference_of_the_document_leads_somewhere(rig: ApiRig) -> None:
     assert document["openapi"] == "3.1.0"
 
 
+def test_no_pattern_of_the_document_means_something_else_to_its_readers(rig: ApiRig) -> None:
+    r"""In JSON Schema `\w` is ASCII, in Python letters of every script, which are taken."""
+    document = rig.client.get("/api/v1/openapi.json").get_json()
+    patterns = [part["pattern"] for part in walk(document) if "pattern" in part]
+    assert [pattern for pattern in patterns if "\\w" in pattern] == []
+
+
 def test_operation_ids_are_unique() -> None:
     names = [call.name for call in all_calls()]
 
